@@ -349,7 +349,7 @@ def load(path: Path, settings: Sequence[str] = ()) -> Params:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give --params FILE") from None
     try:
         document = yaml.safe_load(text)
-        lines = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader)))  # type: ignore[no-untyped-call]
+        lines = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader)))
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, Mapping):
@@ -387,13 +387,14 @@ def _setting(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise UserError(f"--set {text}: must read KEY=VALUE, for instance recipe.crf.iterations=5")
+    tree: Any
     try:
-        tree: Any = yaml.safe_load(value)
+        tree = yaml.safe_load(value)
     except yaml.YAMLError:
         raise UserError(f"--set {text}: the value is not valid YAML") from None
     for part in reversed(key.split(".")):
         tree = {part: tree}
-    return dict(tree)
+    return tree  # type: ignore[no-any-return]
 
 
 def _lines(node: yaml.Node | None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
