@@ -1,0 +1,177 @@
+"""Runs are found again in MLflow's own store; no trouble of the store reaches the step."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from unia.files import sha256, sha256_tree
+from unia.tracking.record import flatten
+from unia.tracking.runs import step_run
+
+SETTINGS = {"train": {"lr": 1e-3, "crop": 96, "vit": {"depth": 6}}, "scales": [1, 0.5]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with a little data in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("RANK", raising=False)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
+    return tmp_path
+
+
+def train(folder: Path, fail: BaseException | None = None) -> str | None:
+    """A step of no work; the id of its MLflow run."""
+    outputs = {"model": folder / "model.bin"}
+    with step_run("train", "shapes", SETTINGS, {"data": folder / "data"}, outputs) as run:
+        for i in range(3):
+            run.log_metrics({"loss": 3.0 - i}, at=10 * i)
+        run.log_figure(Figure(), "confusion")
+        outputs["model"].write_bytes(b"weights")
+        if fail is not None:
+            raise fail
+    return run.id
+
+
+def store(folder: Path) -> Any:
+    import mlflow
+
+    return mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+@pytest.mark.slow
+def test_a_step_is_a_child_run_with_params_metrics_and_data(folder: Path) -> None:
+    ids = [train(folder), train(folder)]
+    with step_run("infer", "shapes", {}, {}, {}, split="val"):
+        pass
+    with pytest.raises(ValueError, match="of the step"):
+        train(folder, fail=ValueError("of the step"))
+
+    client = store(folder)
+    assert [e.name for e in client.search_experiments(filter_string="name = 'shapes'")] == ["shapes"]
+    experiment = client.get_experiment_by_name("shapes").experiment_id
+    runs = {run.info.run_id: run for run in client.search_runs([experiment])}
+    assert set(ids) < set(runs)
+    (parent,) = [run for run in runs.values() if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.info.run_name == "shapes full"
+    children = [run for run in runs.values() if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    names = sorted((run.info.run_name, run.info.status) for run in children)
+    assert names == [
+        ("infer val", "FINISHED"),
+        ("train", "FAILED"),
+        ("train", "FINISHED"),
+        ("train", "FINISHED"),
+    ]
+
+    run = runs[str(ids[0])]
+    expected = {"train.lr": "0.001", "train.crop": "96", "train.vit.depth": "6", "scales": "[1, 0.5]"}
+    assert run.data.params == expected
+    losses = client.get_metric_history(run.info.run_id, "loss")
+    assert [(m.step, m.value) for m in losses] == [(0, 3.0), (10, 2.0), (20, 1.0)]
+    (data,) = run.inputs.dataset_inputs
+    whole = sha256_tree(folder / "data")
+    assert (data.dataset.name, data.dataset.digest) == ("data", whole[:36])
+    assert {tag.key: tag.value for tag in data.tags}["sha256"] == whole
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["confusion.png"]
+    assert run.info.artifact_uri.startswith((folder / "mlartifacts").as_uri())
+
+
+WRITER = """
+import sys
+from unia.tracking.runs import step_run
+with step_run(f"step {sys.argv[1]}", "shapes", {"a": 1}, {}, {}) as run:
+    run.log_metrics({"loss": float(sys.argv[1])})
+"""
+
+
+@pytest.mark.slow
+def test_concurrent_first_writers_lose_no_run(folder: Path) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(i)], cwd=folder) for i in range(6)]
+    assert [writer.wait(timeout=300) for writer in writers] == [0] * 6
+    client = store(folder)
+    runs = client.search_runs([client.get_experiment_by_name("shapes").experiment_id])
+    parents = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") in parents]
+    assert len(parents) == 1
+    assert {run.info.run_name: run.data.metrics["loss"] for run in children} == {
+        f"step {i}": float(i) for i in range(6)
+    }
+    assert {run.info.status for run in children} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_a_store_that_breaks_half_way_costs_one_warning(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outputs = {"model": folder / "model.bin"}
+    with step_run("train", "shapes", SETTINGS, {}, outputs) as run:
+        (folder / "mlflow.db").write_bytes(b"no database at all" * 1000)
+        run.log_metrics({"loss": 1.0})
+        run.log_figure(Figure(), "confusion")
+        outputs["model"].write_bytes(b"weights")
+    assert capfd.readouterr().err.count("warning: MLflow") == 1
+    assert (folder / "model.bin.run.json").exists()
+
+
+@pytest.mark.parametrize("broken", ["folder", "garbage", "not installed"])
+def test_no_store_costs_one_warning_and_no_time(
+    broken: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if broken == "folder":
+        (folder / "mlflow.db").mkdir()
+    elif broken == "garbage":
+        (folder / "mlflow.db").write_bytes(b"no database at all" * 1000)
+    else:
+        monkeypatch.setitem(sys.modules, "mlflow", None)
+    start = time.monotonic()
+    assert train(folder) is None
+    assert time.monotonic() - start < 10
+    assert capfd.readouterr().err.count("warning: MLflow") == 1
+
+
+def test_a_step_that_fails_raises_its_own_error_without_a_store(folder: Path) -> None:
+    (folder / "mlflow.db").mkdir()
+    with pytest.raises(ZeroDivisionError):
+        train(folder, fail=ZeroDivisionError())
+    assert not (folder / "model.bin.run.json").exists()
+
+
+def test_the_side_file_says_what_the_outputs_were_made_of(folder: Path) -> None:
+    (folder / "mlflow.db").mkdir()
+    train(folder)
+    record = json.loads((folder / "model.bin.run.json").read_text())
+    assert (record["step"], record["dataset"], record["mlflow_run_id"]) == ("train", "shapes", None)
+    assert record["params"] == SETTINGS
+    assert record["inputs"]["data"]["sha256"] == sha256_tree(folder / "data")
+    assert record["outputs"]["model"] == {
+        "path": str(folder / "model.bin"),
+        "sha256": sha256(folder / "model.bin"),
+    }
+    assert set(record) >= {"command", "started", "seconds", "git", "versions", "mlflow_experiment"}
+
+
+def test_only_the_first_of_several_processes_records(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert train(folder) is None
+    assert sorted(path.name for path in folder.iterdir()) == ["data", "model.bin"]
+
+
+def test_git_may_be_absent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "mlflow.db").mkdir()
+    monkeypatch.setenv("PATH", "")
+    train(folder)
+    record = json.loads((folder / "model.bin.run.json").read_text())
+    assert record["git"] == {"commit": None, "dirty": None}
+
+
+def test_settings_are_flattened_with_dots() -> None:
+    assert flatten({"a": {"b": {"c": 1}, "d": None}, "e": {}}) == {"a.b.c": 1, "a.d": None, "e": {}}

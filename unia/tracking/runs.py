@@ -1,0 +1,230 @@
+"""One MLflow run for each step, below one parent run for each dataset and size.
+
+Tracking never stops a step: without MLflow, or with a broken store, the user gets one warning.
+MLflow takes seconds to import, so it is imported only once a run starts.
+"""
+
+import logging
+import os
+import shlex
+import sqlite3
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from unia.files import write_json
+from unia.progress import say
+from unia.tracking.record import Hashes, flatten, git_state, hashes, versions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PARAM, TAG, DIGEST = 6000, 8000, 36  # the longest strings that MLflow takes
+FLUSH_SECONDS = 10.0
+SAMPLE_SECONDS = 5  # between two readings of the system's load
+LOCK_SECONDS = 120.0
+
+
+class Run:
+    """Logs to one MLflow run; to nothing, silently, where there is none or its store failed."""
+
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self._mlflow: Any = None
+        self._waiting: list[Any] = []
+        self._flushed = time.monotonic()
+
+    def log_metrics(self, values: Mapping[str, float], at: int | None = None) -> None:
+        """Log `values` at iteration `at`; they reach the store together, every few seconds."""
+        if self._mlflow is None:
+            return
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._waiting += [Metric(name, float(value), now, at or 0) for name, value in values.items()]
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._flush()
+
+    def log_figure(self, figure: "Figure", name: str) -> None:
+        """Store a matplotlib figure as `name`.png among the run's artifacts."""
+        with self._guarded():
+            if self._mlflow is not None:
+                self._mlflow.log_figure(figure, f"{name}.png")
+
+    def _start(self, mlflow: Any, name: str, experiment: str, parent: str, tags: Mapping[str, str]) -> None:
+        self._mlflow = mlflow
+        mlflow.set_system_metrics_sampling_interval(SAMPLE_SECONDS)
+        active = mlflow.start_run(
+            experiment_id=experiment,
+            run_name=name,
+            parent_run_id=parent,
+            tags={key: value[:TAG] for key, value in tags.items()},
+            log_system_metrics=True,
+        )
+        self.id = active.info.run_id
+
+    def _describe(self, settings: Mapping[str, Any], inputs: Hashes, step: str) -> None:
+        """Parameters and data; the first 36 characters of a hash are its digest, the tag holds all."""
+        from mlflow.data.dataset_source_registry import resolve_dataset_source
+        from mlflow.data.meta_dataset import MetaDataset
+
+        self._mlflow.log_params({key: str(value)[:PARAM] for key, value in flatten(settings).items()})
+        for name, data in inputs.items():
+            if data["path"] is not None and data["sha256"] is not None:
+                with warnings.catch_warnings(action="ignore"):  # it knows two names for a local path
+                    source = resolve_dataset_source(str(Path(data["path"]).resolve()))
+                dataset = MetaDataset(source, name=name, digest=data["sha256"][:DIGEST])
+                self._mlflow.log_input(dataset, context=step, tags={"sha256": data["sha256"]})
+
+    def _flush(self) -> None:
+        with self._guarded():
+            if self._mlflow is not None and self._waiting:
+                self._mlflow.MlflowClient().log_batch(self.id, metrics=self._waiting)
+        self._waiting = []
+        self._flushed = time.monotonic()
+
+    def _end(self, status: str, outputs: Hashes) -> None:
+        self._flush()
+        with self._guarded():
+            if self._mlflow is not None:
+                tags = {f"output.{name}": data["sha256"] for name, data in outputs.items() if data["sha256"]}
+                self._mlflow.set_tags(tags)
+                self._mlflow.end_run(status)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """An error of MLflow ends the logging with one warning, and nothing else."""
+        try:
+            yield
+        except Exception as error:
+            mlflow, self._mlflow = self._mlflow, None
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            say(f"warning: MLflow does not record this step: {reason}")
+            if mlflow is not None:
+                _abandon(mlflow)
+
+
+@contextmanager
+def step_run(
+    step: str,
+    dataset: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    outputs: Mapping[str, Path],
+    *,
+    size: str = "full",
+    split: str | None = None,
+) -> Iterator[Run]:
+    """Record one step in MLflow and, once it has succeeded, in `<first output>.run.json`.
+
+    `settings` are the step's parameters, nested; `inputs` and `outputs` its files and folders by
+    name. The run is called `<step> <split>`, lies in the experiment `dataset` below the run
+    `<dataset> <size>`, and is marked FAILED (KILLED by Ctrl-C) where the block raises.
+    Of several processes that compute one step together only the first (RANK 0) records it.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield Run()
+        return
+    started, clock = datetime.now(UTC), time.monotonic()
+    git, used = git_state(), hashes(inputs)
+    run = Run()
+    with run._guarded():
+        _open(run, step, dataset, size, split, git)
+        if run.id is not None:
+            run._describe(settings, used, step)
+    try:
+        yield run
+    except BaseException as error:
+        run._end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", {})
+        raise
+    made = hashes(outputs)
+    run._end("FINISHED", made)
+    if outputs:
+        first = next(iter(outputs.values()))
+        record = {
+            "step": step if split is None else f"{step} {split}",
+            "dataset": dataset,
+            "mlflow_run_id": run.id,
+            "mlflow_experiment": dataset if run.id else None,
+            "command": sys.argv,
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 3),
+            "params": settings,
+            "inputs": used,
+            "outputs": made,
+            "git": git,
+            "versions": versions(),
+        }
+        write_json(first.with_name(f"{first.name}.run.json"), record)
+
+
+def _open(run: Run, step: str, dataset: str, size: str, split: str | None, git: Mapping[str, Any]) -> None:
+    """Start the run, creating the store, the experiment and the parent run where they lack."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is imported
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a dead server costs seconds
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # Processes that open a fresh SQLite store together break it: the first one creates all there is.
+    with FileLock(Path.cwd() / "mlflow.db.lock", timeout=LOCK_SECONDS):
+        own = "MLFLOW_TRACKING_URI" not in os.environ
+        store = Path.cwd() / "mlflow.db"
+        if own and store.exists():
+            _check(store)
+        import mlflow
+
+        _quiet()
+        if own:
+            mlflow.set_tracking_uri(f"sqlite:///{store}")
+        client = mlflow.MlflowClient()
+        experiment = _experiment(client, dataset, Path.cwd() / "mlartifacts" if own else None)
+        parent = _parent(client, experiment, f"{dataset} {size}")
+    tags = {"unia.step": step, "unia.command": shlex.join(sys.argv)}
+    if git["commit"] is not None:
+        tags |= {"mlflow.source.git.commit": git["commit"], "git.dirty": str(git["dirty"]).lower()}
+    run._start(mlflow, step if split is None else f"{step} {split}", experiment, parent, tags)
+
+
+def _check(store: Path) -> None:
+    """Raise at once where `store` is no SQLite database: MLflow would retry for minutes."""
+    if store.is_dir():
+        raise OSError(f"{store} is a folder")
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("PRAGMA schema_version").fetchone()
+
+
+def _experiment(client: Any, name: str, artifacts: Path | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None if artifacts is None else (artifacts / name).as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def _parent(client: Any, experiment: str, variant: str) -> str:
+    """The run that all steps of one variant lie below; made, and ended, the first time."""
+    found = client.search_runs([experiment], f"tags.`unia.variant` = '{variant}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    made = client.create_run(experiment, tags={"unia.variant": variant}, run_name=variant)
+    client.set_terminated(made.info.run_id)
+    return str(made.info.run_id)
+
+
+def _abandon(mlflow: Any) -> None:
+    """Leave no run active in this process, nor its readings of the load, whatever the store says."""
+    try:
+        mlflow.end_run("FAILED")
+    except Exception:
+        return
+
+
+def _quiet() -> None:
+    """Keep MLflow's and its migrations' chatter off the step's own lines."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
