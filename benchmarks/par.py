@@ -1,0 +1,89 @@
+"""Time of PAR at the size of training: 4 images of 224 x 224 (crops of 448, halved), 12 masks.
+
+python benchmarks/par.py prints milliseconds of `unia.refine.par`, of the usual formulation that
+materialises the 48 neighbours of every mask, and of the compiled refinement with --compile.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unia.refine.par import par, par_weights, refine
+
+DILATIONS = (1, 2, 4, 8, 12, 24)
+ITERATIONS = 10
+
+
+def unfold(maps: Tensor) -> Tensor:
+    """All 48 neighbours of B x K x H x W maps, materialised: B x K x 48 x H x W."""
+    batch, channels, height, width = maps.shape
+    found = []
+    for dilation in DILATIONS:
+        padded = F.pad(maps, (dilation,) * 4, mode="replicate")
+        columns = F.unfold(padded, 3, dilation=dilation).view(batch, channels, 9, height, width)
+        found += [columns[:, :, :4], columns[:, :, 5:]]
+    return torch.cat(found, dim=2)
+
+
+@torch.no_grad()
+def naive(images: Tensor, masks: Tensor) -> Tensor:
+    weights = par_weights(images, DILATIONS)[:, None]
+    for _ in range(ITERATIONS):
+        masks = (unfold(masks) * weights).sum(2)
+    return masks
+
+
+def milliseconds(action: Callable[[], Tensor], repeats: int) -> float:
+    """Median time of an action, after one unmeasured run."""
+    times = []
+    for _ in range(repeats + 1):
+        synchronise()
+        start = time.perf_counter()
+        action()
+        synchronise()
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[1:])
+
+
+def synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", help="time the compiled refinement too")
+    options = parser.parse_args()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(4, 3, 224, 224, generator=generator).to(options.device)
+    masks = torch.rand(4, 12, 224, 224, generator=generator).to(options.device)
+
+    difference = (par(images, masks, DILATIONS, ITERATIONS) - naive(images, masks)).abs().max().item()
+    weights = milliseconds(lambda: par_weights(images, DILATIONS), options.repeats)
+    ours = milliseconds(lambda: par(images, masks, DILATIONS, ITERATIONS), options.repeats)
+    theirs = milliseconds(lambda: naive(images, masks), options.repeats)
+    where = (
+        torch.cuda.get_device_name()
+        if options.device.startswith("cuda")
+        else f"{torch.get_num_threads()} threads"
+    )
+    print(f"par, 4 x 12 x 224 x 224, {ITERATIONS} iterations, {options.device} ({where})")
+    print(f"unia     {ours:9.1f} ms, of which weights {weights:.1f} ms")
+    print(f"unfolded {theirs:9.1f} ms, ratio {theirs / ours:.1f}, largest difference {difference:.0e}")
+    if options.compile:
+        compiled = torch.compile(refine, fullgraph=True)
+        made = par_weights(images, DILATIONS)
+        fused = milliseconds(lambda: compiled(made, masks, DILATIONS, ITERATIONS), options.repeats)
+        eager = milliseconds(lambda: refine(made, masks, DILATIONS, ITERATIONS), options.repeats)
+        print(f"refine   {eager:9.1f} ms, compiled {fused:.1f} ms, ratio {eager / fused:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Pseudo labels from CAMs: by thresholds, by PAR, by affinity and PAR, and their mutual complement.
+
+UniA, IEEE TMM 2025 (arXiv 2404.08195); thresholds and PAR as in AFA (Ru et al., CVPR 2022).
+In every label map 0 is background, c+1 is class c and 255 is ignored. Nothing here waits for the GPU.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unia.refine.affinity import along, present_softmax, with_background
+from unia.refine.cam import resize
+from unia.refine.par import par_weights, refine
+
+IGNORED = 255
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Of ImageNet, by which images are normalised."""
+
+
+@torch.no_grad()
+def cam_label(cams: Tensor, labels: Tensor, high: float, low: float) -> Tensor:
+    """The strongest present class where it exceeds `high`, 0 where at most `low`, else 255: B x H x W, int64.
+
+    cams: B x C x H x W, normalised; labels: B x C in {0, 1}.
+    """
+    strength, label = _strongest(cams, labels)
+    return label.masked_fill(strength <= high, IGNORED).masked_fill(strength <= low, 0)
+
+
+@torch.no_grad()
+def cam_label_background(cams: Tensor, labels: Tensor, background: float) -> Tensor:
+    """The strongest present class where it exceeds `background`, else 0 (evaluation): B x H x W, int64."""
+    strength, label = _strongest(cams, labels)
+    return label.masked_fill(strength <= background, 0)
+
+
+def _strongest(cams: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    strength, index = (cams * labels[..., None, None]).max(1)
+    return strength, index + 1
+
+
+@torch.no_grad()
+def refined_labels(
+    cams: Tensor,
+    labels: Tensor,
+    affinity: Tensor,
+    images: Tensor,
+    *,
+    high: float,
+    low: float,
+    tokens: tuple[int, int],
+    max_classes: int,
+    dilations: Sequence[int],
+    iterations: int,
+) -> tuple[Tensor, Tensor]:
+    """The refined and the affinity-refined label, each B x H x W, int64.
+
+    cams: B x C x H x W, normalised; labels: B x C in {0, 1}; affinity: B x N x N, N = h*w, `tokens` = (h, w);
+    images: B x 3 x H x W in [0, 1]; max_classes: the most classes present in any image (more are cut off:
+    the caller knows it from the labels on the CPU, where it costs no wait).
+
+    Both kinds of masks (pixels; tokens times affinity), each with background `high` and `low`, share one PAR.
+    """
+    size = (cams.shape[-2], cams.shape[-1])
+    half = (size[0] // 2, size[1] // 2)
+    present, classes = labels.sort(dim=1, descending=True, stable=True)
+    present, classes = present[:, :max_classes], classes[:, :max_classes]
+    valid = cams.gather(1, classes[..., None, None].expand(-1, -1, *size)) * present[..., None, None]
+
+    filled = [with_background(valid, background) for background in (high, low)]
+    masks = [present_softmax(resize(cam, half), present) for cam in filled]
+    masks += [resize(along(present_softmax(resize(cam, tokens), present), affinity), half) for cam in filled]
+
+    weights = par_weights(resize(images, half), dilations)
+    refined = resize(refine(weights, torch.cat(masks, 1), dilations, iterations), size)
+    channel = refined.view(len(labels), len(masks), -1, *size).argmax(2)
+    names = F.pad(classes + 1, (1, 0))  # of each image's channels
+    label = names.gather(1, channel.flatten(1)).view_as(channel)
+    return _agreed(label[:, 0], label[:, 1]), _agreed(label[:, 2], label[:, 3])
+
+
+def _agreed(high: Tensor, low: Tensor) -> Tensor:
+    """The label under `high`; where that is background, background if `low` agrees, else 255."""
+    return torch.where(high == 0, torch.where(low == 0, 0, IGNORED), high)
+
+
+@torch.no_grad()
+def mutual(pseudo: Tensor, refined: Tensor, affinity_refined: Tensor, late: bool) -> Tensor:
+    """Mutual complementing refinement of three B x H x W label maps: B x H x W.
+
+    `affinity_refined`, completed by the classes of `refined` where it names none; `late` in training
+    (and in evaluation), `pseudo` and `refined` also win over it wherever they name the same class.
+    """
+    wins = _names_class(refined) & ~_names_class(affinity_refined)
+    if late:
+        wins |= _names_class(pseudo) & (pseudo == refined)
+    return torch.where(wins, refined, affinity_refined)
+
+
+def _names_class(label: Tensor) -> Tensor:
+    return (label != 0) & (label != IGNORED)
+
+
+def token_label(cams: Tensor, labels: Tensor, tokens: tuple[int, int], high: float, low: float) -> Tensor:
+    """Labels of the tokens by two thresholds, from the auxiliary CAM resized to `tokens`: B x h x w, int64.
+
+    cams: B x C x H x W, normalised; labels: B x C in {0, 1}.
+    """
+    return cam_label(resize(cams, tokens), labels, high, low)
+
+
+@torch.no_grad()
+def to_tokens(label: Tensor, h: int, w: int, how: Literal["nearest", "bilinear"]) -> Tensor:
+    """A B x H x W label map brought down to B x h x w, int64.
+
+    nearest: the label at the centre of each token. bilinear: as the reference does, label numbers are
+    resized as if they were quantities, which leaves tokens of mixed pixels with numbers that mean nothing;
+    each of these gets a negative number of its own, so that it equals no class and no other token.
+    """
+    maps = label[:, None].double()  # exact for every label
+    nearest = F.interpolate(maps, (h, w), mode="nearest-exact")
+    if how == "nearest":
+        return nearest[:, 0].long()
+    mixed = (resize(maps, (h, w)) - nearest).abs() > 1e-6
+    own = -1 - torch.arange(nearest.numel(), device=label.device).view_as(nearest)
+    return torch.where(mixed, own, nearest.long())[:, 0]
+
+
+@torch.no_grad()
+def confident(label: Tensor, size: tuple[int, int]) -> Tensor:
+    """The confident foreground, target of the distribution loss: B x h x w in [0, 1], `size` = (h, w).
+
+    1 where the B x H x W label names a class, 0 where it is background or 255; then resized. float32.
+    """
+    return resize(_names_class(label)[:, None].float(), size)[:, 0]
+
+
+@torch.no_grad()
+def undo_normalisation(images: Tensor) -> Tensor:
+    """Normalised images, B x 3 x H x W, back in [0, 1] and truncated to the 256 levels of 8 bits."""
+    channels = [
+        (channel * std + mean) * 255 for channel, mean, std in zip(images.unbind(1), MEAN, STD, strict=True)
+    ]
+    return torch.stack(channels, dim=1).trunc_().div_(255)
