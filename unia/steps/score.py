@@ -1,0 +1,90 @@
+"""Scores of every kind of prediction of a split, kept as confusion matrices."""
+
+from collections.abc import Mapping
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unia.data.samples import Sample, Split, load_split, read_mask
+from unia.errors import UserError
+from unia.files import write_json
+from unia.scores import Counts, confusion, hits, union
+from unia.steps.parallel import for_each
+
+FROM_LABELS = ("cam", "cam_aux", "affinity", "mutual")  # exist where image-level labels do
+KINDS = (*FROM_LABELS, "seg", "seg_ms", "seg_ms_crf")
+
+
+Matrices = dict[str, Counts]
+"""The confusion matrix, (C+1) x (C+1), of each kind of prediction."""
+
+
+def score(data: Path, split: str, predictions: Path, crf: Path, out: Path) -> None:
+    """Compare the label maps in `predictions`/<kind> and `crf` with the masks; write scores.json.
+
+    It holds, for each kind, the confusion matrix (rows: ground truth) and, where images belong to
+    volumes, [TP, FP, FN] of each class and union in each volume. Raises UserError, naming the file,
+    where a prediction is missing or is not its mask's size, and where the split has no masks.
+    """
+    about = load_split(data, split)
+    if not about.samples or any(sample.mask is None for sample in about.samples):
+        raise UserError(
+            f"{data}: the split {split} has no ground truth to score against; for VOC test, the label "
+            "maps of infer and crf can be sent to the evaluation server"
+        )
+    folders = {kind: predictions / kind for kind in KINDS[:-1]} | {KINDS[-1]: crf}
+    folders = {kind: path for kind, path in folders.items() if path.is_dir() or kind not in FROM_LABELS}
+    work = partial(_score_sample, folders, len(about.classes))
+    by_volume: dict[str | None, Matrices] = {}
+    for volume, matrices in for_each(work, about.samples, f"score, {split}"):
+        by_volume[volume] = _add(by_volume[volume], matrices) if volume in by_volume else matrices
+    write_json(out, _document(about, by_volume))
+
+
+def _score_sample(folders: Mapping[str, Path], classes: int, sample: Sample) -> tuple[str | None, Matrices]:
+    assert sample.mask is not None
+    label = read_mask(sample.mask)
+    matrices = {}
+    for kind, folder in folders.items():
+        path = folder / f"{sample.name}.png"
+        if not path.is_file():
+            raise UserError(f"{path}: the prediction is missing; run the step that makes it again")
+        try:
+            matrices[kind] = confusion(label, read_mask(path), classes)
+        except ValueError as error:
+            raise UserError(f"{path}: {error} ({sample.mask}); run the step that makes it again") from None
+    return sample.volume, matrices
+
+
+def _document(split: Split, by_volume: Mapping[str | None, Matrices]) -> dict[str, Any]:
+    total = reduce(_add, by_volume.values())
+    volumes = sorted(volume for volume in by_volume if volume is not None)
+    document: dict[str, Any] = {
+        "dataset": split.dataset,
+        "split": split.name,
+        "classes": list(split.classes),
+        "unions": {name: list(members) for name, members in split.unions.items()},
+        "images": len(split.samples),
+        "kinds": {},
+    }
+    for kind, matrix in total.items():
+        entry: dict[str, Any] = {"confusion": matrix.tolist()}
+        if volumes:
+            entry["volumes"] = {volume: _hits(by_volume[volume][kind], split) for volume in volumes}
+        document["kinds"][kind] = entry
+    return document
+
+
+def _add(one: Matrices, other: Matrices) -> Matrices:
+    return {kind: one[kind] + other[kind] for kind in one}
+
+
+def _hits(matrix: Counts, split: Split) -> dict[str, list[int]]:
+    """name -> [TP, FP, FN] of every foreground class and union."""
+    counts = np.stack(hits(matrix), axis=1)
+    named = {name: counts[k].tolist() for k, name in enumerate(split.classes, 1)}
+    for name, members in split.unions.items():
+        named[name] = np.stack(hits(union(matrix, members)), axis=1)[1].tolist()
+    return named

@@ -1,0 +1,148 @@
+"""The table of a split: one row for each kind of prediction, a pure function of scores.json."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Table
+
+from unia.errors import UserError
+from unia.files import read_json, write_text
+from unia.scores import Counts, mean, scores, union
+from unia.steps.score import KINDS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def table(scores: Path, out: Path) -> None:
+    """Write the CSV of a scores.json: percent, but for the confusion ratio; 3 decimals.
+
+    Means are over the classes of the ground truth; a class that it lacks has an empty cell.
+    """
+    document = _read(scores)
+    rows = [_row(document, kind) for kind in KINDS if kind in document["kinds"]]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(out, text.getvalue())
+
+
+def show(path: Path) -> Table:
+    """The CSV at `path` for the terminal: turned, one column for each kind of prediction."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run the table step first") from None
+    if not rows:
+        raise UserError(f"{path}: is empty; run the table step again")
+    shown = Table(title=str(path), row_styles=["", "dim"])
+    for number, lines in enumerate(zip(*rows, strict=True)):
+        if number == 0:
+            for kind in lines:
+                shown.add_column(kind, justify="left" if kind == lines[0] else "right")
+        else:
+            shown.add_row(*lines)
+    return shown
+
+
+def confusion_figure(scores: Path) -> "Figure":
+    """The confusion matrix of the kind of prediction with the best mIoU, each row in percent."""
+    from matplotlib.figure import Figure  # takes half a second
+
+    document = _read(scores)
+    kind = max(document["kinds"], key=lambda kind: mean_iou(_matrix(document, kind)))
+    matrix = _matrix(document, kind)
+    truth = matrix.sum(axis=1, keepdims=True)
+    percent = 100 * matrix / np.maximum(truth, 1)
+    names = ["background", *document["classes"]]
+    side = 2 + 0.22 * len(names)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(percent, vmin=0, vmax=100, cmap="Blues")
+    figure.colorbar(drawn, ax=axes, label="% of the true class", shrink=0.8)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{kind}, {document['dataset']} {document['split']}")
+    return figure
+
+
+def summary(path: Path) -> dict[str, float]:
+    """`<kind>/mIoU` and the other means of a scores.json, as fractions: the metrics of its run."""
+    document = _read(path)
+    found = {}
+    for kind in document["kinds"]:
+        for name, value in _means(_matrix(document, kind)).items():
+            found[f"{kind}/{name}"] = value
+    return found
+
+
+def mean_iou(matrix: Counts) -> float:
+    """mIoU of a confusion matrix, a fraction."""
+    return mean(scores(matrix).iou)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = read_json(path)
+    if not document.get("kinds"):
+        raise UserError(f"{path}: holds no scores; run the score step again")
+    return document
+
+
+def _matrix(document: Mapping[str, Any], kind: str) -> Counts:
+    return np.array(document["kinds"][kind]["confusion"], dtype=np.int64)
+
+
+def _means(matrix: Counts) -> dict[str, float]:
+    found = scores(matrix)
+    return {
+        "mIoU": mean(found.iou),
+        "pixel_accuracy": found.pixel_accuracy,
+        "mean_accuracy": found.mean_accuracy,
+        "precision": mean(found.precision),
+        "recall": mean(found.recall),
+        "confusion_ratio": mean(found.confusion_ratio),
+    }
+
+
+def _row(document: Mapping[str, Any], kind: str) -> dict[str, str]:
+    matrix = _matrix(document, kind)
+    classes, unions = document["classes"], document["unions"]
+    volumes = document["kinds"][kind].get("volumes", {})
+    found = scores(matrix)
+    row = {"prediction": kind, "images": str(document["images"])}
+    for name, value in _means(matrix).items():
+        row[name] = _number(value) if name == "confusion_ratio" else _percent(value)
+    for name, value in zip(["background", *classes], found.iou, strict=True):
+        row[f"IoU {name}"] = _percent(value)
+    merged = {name: scores(union(matrix, members)) for name, members in unions.items()}
+    for name, both in merged.items():
+        row[f"IoU {name}"] = _percent(both.iou[1])
+    if unions or volumes:
+        for name, value in zip(classes, found.dice[1:], strict=True):
+            row[f"Dice {name}"] = _percent(value)
+        for name, both in merged.items():
+            row[f"Dice {name}"] = _percent(both.dice[1])
+    if volumes:
+        for name in [*classes, *unions]:
+            row[f"volume Dice {name}"] = _percent(_volume_dice([v[name] for v in volumes.values()]))
+    return row
+
+
+def _volume_dice(counts: Sequence[Sequence[int]]) -> float:
+    """Mean Dice over the volumes, each [TP, FP, FN], that hold the class."""
+    held = [2 * tp / (2 * tp + fp + fn) for tp, fp, fn in counts if tp + fn > 0]
+    return sum(held) / len(held) if held else float("nan")
+
+
+def _percent(value: float) -> str:
+    return _number(100 * value)
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"
