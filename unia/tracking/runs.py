@@ -194,7 +194,7 @@ def _check(store: Path) -> None:
     """Raise at once where `store` is no SQLite database: MLflow would retry for minutes."""
     if store.is_dir():
         raise OSError(f"{store} is a folder")
-    with closing(sqlite3.connect(store)) as connection:
+    with closing(sqlite3.connect(store, timeout=30)) as connection:
         connection.execute("PRAGMA schema_version").fetchone()
 
 
