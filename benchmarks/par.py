@@ -1,7 +1,7 @@
 """Time of PAR at the size of training: 4 images of 224 x 224 (crops of 448, halved), 12 masks.
 
-python benchmarks/par.py prints milliseconds of `unia.refine.par`, of the usual formulation that
-materialises the 48 neighbours of every mask, and of the compiled refinement with --compile.
+`python benchmarks/par.py` prints milliseconds of `unia.refine.par` and of the usual formulation, which
+materialises the 48 neighbours of every mask, and their ratio.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unia.refine.par import par, par_weights, refine
+from unia.refine.par import par, par_weights
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
 ITERATIONS = 10
@@ -59,7 +59,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--compile", action="store_true", help="time the compiled refinement too")
     options = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(4, 3, 224, 224, generator=generator).to(options.device)
@@ -77,12 +76,6 @@ def main() -> None:
     print(f"par, 4 x 12 x 224 x 224, {ITERATIONS} iterations, {options.device} ({where})")
     print(f"unia     {ours:9.1f} ms, of which weights {weights:.1f} ms")
     print(f"unfolded {theirs:9.1f} ms, ratio {theirs / ours:.1f}, largest difference {difference:.0e}")
-    if options.compile:
-        compiled = torch.compile(refine, fullgraph=True)
-        made = par_weights(images, DILATIONS)
-        fused = milliseconds(lambda: compiled(made, masks, DILATIONS, ITERATIONS), options.repeats)
-        eager = milliseconds(lambda: refine(made, masks, DILATIONS, ITERATIONS), options.repeats)
-        print(f"refine   {eager:9.1f} ms, compiled {fused:.1f} ms, ratio {eager / fused:.1f}")
 
 
 if __name__ == "__main__":

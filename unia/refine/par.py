@@ -38,7 +38,7 @@ def par_weights(images: Tensor, dilations: Sequence[int]) -> Tensor:
     images: B x 3 x H x W in [0, 1]. The softmax over the neighbours j of a pixel i of
     -mean_RGB (|I_j - I_i| / (std_j I_j + 1e-8) / 0.3)^2, plus 0.01 x that of their distances.
     """
-    colours = neighbours(images, dilations)
+    colours = shifts(pad(images, max(dilations)), dilations)
     mean = torch.zeros_like(images)
     for colour in colours:
         mean.add_(colour)
@@ -60,11 +60,15 @@ def refine(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations:
 
     weights: B x 8*len(dilations) x H x W of `par_weights`; masks: B x K x H x W.
     """
+    reach = max(dilations)
+    padded = pad(masks, reach)
+    shifted = shifts(padded, dilations)  # one set of views for all iterations: on a GPU their making is slow
+    parts = weights.split(1, dim=1)
     for _ in range(iterations):
-        refined = torch.zeros_like(masks)
-        for index, neighbour in enumerate(neighbours(masks, dilations)):
-            refined.addcmul_(neighbour, weights[:, index : index + 1])
-        masks = refined
+        masks = torch.zeros_like(masks)
+        for neighbour, weight in zip(shifted, parts, strict=True):
+            masks.addcmul_(neighbour, weight)
+        padded.copy_(pad(masks, reach))
     return masks
 
 
@@ -74,11 +78,15 @@ def offsets(dilations: Sequence[int]) -> list[tuple[int, int]]:
     return [(dilation * y, dilation * x) for dilation in dilations for y, x in ring]
 
 
-def neighbours(maps: Tensor, dilations: Sequence[int]) -> list[Tensor]:
-    """The B x K x H x W maps shifted to each neighbour, edge pixels replicated: views of one padded copy."""
-    height, width = maps.shape[-2:]
+def pad(maps: Tensor, reach: int) -> Tensor:
+    """B x K x H x W maps with edge pixels replicated `reach` times on each side."""
+    return F.pad(maps, (reach, reach, reach, reach), mode="replicate")
+
+
+def shifts(padded: Tensor, dilations: Sequence[int]) -> list[Tensor]:
+    """The maps that `pad` padded by max(dilations), shifted to each neighbour: B x K x H x W views."""
     reach = max(dilations)
-    padded = F.pad(maps, (reach, reach, reach, reach), mode="replicate")
+    height, width = padded.shape[-2] - 2 * reach, padded.shape[-1] - 2 * reach
     return [
         padded[..., reach + y : reach + y + height, reach + x : reach + x + width]
         for y, x in offsets(dilations)
