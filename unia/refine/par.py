@@ -63,7 +63,7 @@ def refine(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations:
     reach = max(dilations)
     padded = pad(masks, reach)
     shifted = shifts(padded, dilations)  # one set of views for all iterations: on a GPU their making is slow
-    parts = weights.split(1, dim=1)
+    parts = weights.unsqueeze(2).unbind(1)
     for _ in range(iterations):
         masks = torch.zeros_like(masks)
         for neighbour, weight in zip(shifted, parts, strict=True):
