@@ -74,7 +74,9 @@ def read_header(path: Path) -> Header:
         model = Model.model_validate(_tuples(described["model"]))
         return Header(model, tuple(described["classes"]), described["dataset"], described["iteration"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        hint = "import a reference checkpoint with `unia checkpoint import`" if path.exists() else "train first"
+        hint = (
+            "import a reference checkpoint with `unia checkpoint import`" if path.exists() else "train first"
+        )
         reason = "not a checkpoint of unia" if path.exists() else "no such file"
         raise UserError(f"{path}: {reason} ({type(error).__name__}); {hint}") from None
 

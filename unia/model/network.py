@@ -79,7 +79,9 @@ class UniA(nn.Module):
         with torch.no_grad():
             return self.classifier(features), self.classifier_aux(features_aux)
 
-    def _reread(self, tokens: Tensor, grid: tuple[int, int], mean: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _reread(
+        self, tokens: Tensor, grid: tuple[int, int], mean: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if self.uncertainty is None:
             return tokens, None, None
         return self.uncertainty(tokens, grid, mean)  # type: ignore[no-any-return]

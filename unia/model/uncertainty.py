@@ -31,7 +31,9 @@ class Uncertainty(nn.Module):
         for part in (self.embed, self.mean.mlp, self.log_variance.mlp):
             part.last.weight_g.requires_grad_(False)
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int], mean: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+    def forward(
+        self, tokens: Tensor, grid: tuple[int, int], mean: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """tokens B N D -> (re-read tokens F' B N D, mean B N D or None if not asked for, log-variance B N D)."""
         e = self.embed(tokens)
         pooled = self._pool(e, grid)
@@ -73,7 +75,11 @@ class ProjectionMLP(nn.Module):
         super().__init__()
         hidden, bottleneck = mlp
         self.layers = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
+            nn.Linear(inputs, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, bottleneck),
         )
         self.last = UnitRowLinear(bottleneck, outputs)
         for layer in self.layers:

@@ -1,0 +1,104 @@
+"""Training samples as one endless sequence: what is at position n depends on the seed and n alone.
+
+So the order, the crops and the colours are the same whatever the number of workers or processes, and a
+resumed run goes on where it stopped.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import v2
+
+from unia.config import Train
+from unia.data.normalise import normalise, to_tensor
+from unia.data.samples import Split, read_image
+
+
+class SampleStream(Dataset[tuple[Tensor, Tensor]]):
+    """Position -> (normalised crop 3 x crop x crop, image-level labels C)."""
+
+    def __init__(self, split: Split, config: Train):
+        self.split = split
+        self.seed = config.seed
+        self.augment = augmentation(config)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        sample = self.split.samples[self.index(position)]
+        image = Image.fromarray(read_image(sample.image))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(hash_seed(self.seed, position))
+            image = self.augment(image)
+        label = torch.zeros(len(self.split.classes))
+        label[[c - 1 for c in sample.labels or ()]] = 1
+        return normalise(to_tensor(np.asarray(image))), label
+
+    def index(self, position: int) -> int:
+        """The sample at `position`: a new random order every time all have been seen."""
+        epoch, place = divmod(position, len(self.split.samples))
+        if epoch != getattr(self, "_epoch", None):
+            generator = np.random.Generator(np.random.PCG64(hash_seed(self.seed, epoch, "epoch")))
+            self._order = generator.permutation(len(self.split.samples))
+            self._epoch = epoch
+        return int(self._order[place])
+
+
+class Positions(Sampler[list[int]]):
+    """Batches of positions from iteration `start` on; of `processes`, this one's share of each batch."""
+
+    def __init__(self, batch: int, start: int, iterations: int, rank: int = 0, processes: int = 1):
+        self.batch, self.start, self.iterations = batch, start, iterations
+        self.rank, self.processes = rank, processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for iteration in range(self.start, self.iterations):
+            first = iteration * self.batch
+            yield list(range(first + self.rank, first + self.batch, self.processes))
+
+    def __len__(self) -> int:
+        return self.iterations - self.start
+
+
+def loader(split: Split, config: Train, positions: Positions, pin: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches in order, decoded and augmented by `config.workers` processes (0: in this one)."""
+    workers = config.workers
+    return DataLoader(
+        SampleStream(split, config),
+        batch_sampler=positions,
+        num_workers=workers,
+        pin_memory=pin,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread if workers else None,
+    )
+
+
+def augmentation(config: Train) -> v2.Transform:
+    """Random resized crop (bicubic), mirror, colour jitter: method section 5."""
+    brightness, contrast, saturation, hue = config.jitter
+    jitter = v2.ColorJitter(brightness, contrast, saturation, hue)
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(
+                config.crop,
+                scale=config.crop_scale,
+                interpolation=v2.InterpolationMode.BICUBIC,
+                antialias=True,
+            ),
+            v2.RandomHorizontalFlip(config.mirror),
+            v2.RandomApply([jitter], p=config.jitter_probability),
+        ]
+    )
+
+
+def hash_seed(*parts: int | str) -> int:
+    """A seed of 63 bits from numbers and words: equal parts, equal seed."""
+    words = [part if isinstance(part, int) else int.from_bytes(part.encode()[:7]) for part in parts]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

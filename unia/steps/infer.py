@@ -1,0 +1,145 @@
+"""`unia infer`: every kind of prediction for a split, as label maps, and probabilities for the CRF.
+
+Kinds: cam, cam_aux, affinity and mutual need the image-level labels; seg (one scale) and seg_ms do not.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from unia.config import Infer, PseudoLabel
+from unia.data.normalise import normalise, to_tensor
+from unia.data.samples import Split, load_split, read_image, write_label
+from unia.errors import UserError
+from unia.files import atomic
+from unia.model.cam import multi_scale_cams
+from unia.model.checkpoint import load, read_header
+from unia.model.network import UniA
+from unia.model.segment import multi_scale_logits, squares
+from unia.progress import track
+from unia.refine.affinity import affinity_label
+from unia.refine.cam import resize
+from unia.refine.pseudo_label import cam_label_background, mutual
+from unia.steps.parallel import cores
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is stored of one image: label maps H W by kind, and its likely classes' probabilities."""
+
+    name: str
+    labels: Mapping[str, NDArray[np.uint8]]
+    classes: NDArray[np.uint8]  # K ids
+    probability: NDArray[np.float16]  # K H W
+
+
+def infer(
+    pseudo_label: PseudoLabel, config: Infer, data: Path, split: str, checkpoint: Path, out: Path
+) -> None:
+    """Predict the split of the prepared folder `data` and write the folder `out`.
+
+    `out/<kind>/<name>.png` and `out/probabilities/<name>.npz` (classes uint8 K, probability float16
+    K H W). Raises UserError where the checkpoint was trained on other classes.
+    """
+    samples = load_split(data, split)
+    trained_on = read_header(checkpoint).classes
+    if trained_on != samples.classes:
+        raise UserError(
+            f"{checkpoint}: was trained on {len(trained_on)} classes ({', '.join(trained_on[:3])}, ...), "
+            f"{data} has {len(samples.classes)} ({', '.join(samples.classes[:3])}, ...)"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = load(checkpoint).to(device, memory_format=torch.channels_last)
+    images = DataLoader(
+        Images(samples),
+        batch_size=config.batch,
+        num_workers=min(8, cores()) if device.type == "cuda" else 0,
+        collate_fn=list,
+    )
+    with atomic(out) as folder, ThreadPoolExecutor(cores()) as pool:
+        writes: list[Future[None]] = []
+        progress = track(range(len(samples.samples)), f"infer {split}")
+        for batch in images:
+            for prediction in predict(model, batch, pseudo_label, config, device):
+                next(progress)
+                writes.append(pool.submit(_write, folder, prediction))
+        next(progress, None)
+        for write in writes:
+            write.result()
+
+
+class Images(Dataset[tuple[str, Tensor, Tensor | None]]):
+    """(name, normalised image 3 H W, image-level labels C or None) of each sample."""
+
+    def __init__(self, split: Split):
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split.samples)
+
+    def __getitem__(self, index: int) -> tuple[str, Tensor, Tensor | None]:
+        sample = self.split.samples[index]
+        labels = None
+        if sample.labels is not None:
+            labels = torch.zeros(len(self.split.classes))
+            labels[[c - 1 for c in sample.labels]] = 1
+        return sample.name, normalise(to_tensor(read_image(sample.image))), labels
+
+
+@torch.inference_mode()
+def predict(
+    model: UniA,
+    batch: list[tuple[str, Tensor, Tensor | None]],
+    pseudo_label: PseudoLabel,
+    config: Infer,
+    device: torch.device,
+) -> list[Prediction]:
+    """All kinds of prediction for a batch of images of any sizes."""
+    images = [image.to(device) for _, image, _ in batch]
+    found: list[dict[str, Tensor]] = [{} for _ in batch]
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        square = squares(images, config.crop)
+        output = model(square)
+        known = (output.features, output.features_aux)
+        cams, cams_aux = multi_scale_cams(model, square, pseudo_label.cam_scales, known)
+        logits = multi_scale_logits(model, images, config.crop, config.scales)
+    grid = (output.features.shape[-2], output.features.shape[-1])
+    background, radius = pseudo_label.background, pseudo_label.radius
+    predictions = []
+    for i, (name, image, labels) in enumerate(batch):
+        size = (image.shape[-2], image.shape[-1])
+        if labels is not None:
+            present = labels[None].to(device)
+            cam, cam_aux = resize(cams[i : i + 1], size), resize(cams_aux[i : i + 1], size)
+            affinity = output.affinity[i : i + 1].float()
+            found[i]["cam"] = cam_label_background(cam, present, background)
+            found[i]["cam_aux"] = cam_label_background(cam_aux, present, background)
+            found[i]["affinity"] = affinity_label(cam, present, affinity, grid, background, radius)
+            found[i]["mutual"] = mutual(found[i]["cam"], found[i]["cam"], found[i]["affinity"], late=True)
+        found[i]["seg"] = resize(output.seg_logits[i : i + 1].float(), size).argmax(1)
+        found[i]["seg_ms"] = logits[i][None].argmax(1)
+        maps = {kind: label[0].to(torch.uint8).cpu().numpy() for kind, label in found[i].items()}
+        probability = logits[i].softmax(0)
+        classes = (probability.amax((1, 2)) > config.probability_floor).nonzero().flatten()
+        stored = probability[classes].half().cpu().numpy()
+        predictions.append(Prediction(name, maps, classes.to(torch.uint8).cpu().numpy(), stored))
+    return predictions
+
+
+def _write(folder: Path, prediction: Prediction) -> None:
+    for kind, label in prediction.labels.items():
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        write_label(folder / kind / f"{prediction.name}.png", label)
+    (folder / "probabilities").mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        folder / "probabilities" / f"{prediction.name}.npz",
+        classes=prediction.classes,
+        probability=prediction.probability,
+    )

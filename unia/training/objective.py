@@ -1,0 +1,190 @@
+"""One training step's losses: forward pass, CAMs, pseudo labels, and the seven terms. Method sections 2 to 4.
+
+Losses and refinement are computed in float32 whatever the precision of the network's passes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unia.config import Losses, PseudoLabel, Recipe, SwitchedLoss
+from unia.data.normalise import denormalise
+from unia.losses.affinity import contrastive_affinity
+from unia.losses.classification import classification
+from unia.losses.distribution import distribution, sample_mean
+from unia.losses.energy import energy
+from unia.losses.ptc import ptc
+from unia.losses.segmentation import segmentation
+from unia.model.cam import multi_scale_cams
+from unia.model.network import Output, UniA
+from unia.refine.affinity import radius_mask
+from unia.refine.cam import resize
+from unia.refine.pseudo_label import (
+    cam_label,
+    confident,
+    mutual,
+    refined_labels,
+    to_tokens,
+    token_label,
+    undo_normalisation,
+)
+
+ENERGY_FACTOR = 1e-7
+"""The published factor of the dense energy, below its weight (Tang et al., ECCV 2018, "rloss")."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which losses count at an iteration, and which of them take the mutual label by then."""
+
+    active: frozenset[str]
+    mutual: frozenset[str]
+    late: bool  # the late rule of mutual refinement holds
+
+    @classmethod
+    def at(cls, iteration: int, losses: Losses, pseudo_label: PseudoLabel) -> "Plan":
+        """The plan of `iteration` (from 0): a loss counts at iterations > `after`; likewise the switches."""
+        active, switched = set(), set()
+        for name, _ in Losses.model_fields.items():
+            loss = getattr(losses, name)
+            if loss.weight > 0 and iteration > getattr(loss, "after", -1):
+                active.add(name)
+                after = loss.mutual_after if isinstance(loss, SwitchedLoss) else None
+                if after is not None and iteration > after:
+                    switched.add(name)
+        return cls(frozenset(active), frozenset(switched), iteration > pseudo_label.late_after)
+
+
+class PseudoLabels:
+    """The label maps of a batch (B H W, or B h w for tokens), each computed when first asked for."""
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        output: Output,
+        cams: Callable[[], tuple[Tensor, Tensor]],
+        max_classes: int,
+        late: bool,
+        config: PseudoLabel,
+    ):
+        """images B 3 H W normalised, labels B C in {0, 1}; `cams` makes CAM and auxiliary CAM, B C H W."""
+        self.images, self.labels, self.output = images, labels, output
+        self.max_classes, self.late, self.config = max_classes, late, config
+        self.grid = (output.features.shape[-2], output.features.shape[-1])
+        self._make_cams = cams
+
+    @cached_property
+    def auxiliary(self) -> Tensor:
+        """The two-threshold label of the auxiliary CAM."""
+        return self._thresholds(self._cams[1])
+
+    @cached_property
+    def auxiliary_tokens(self) -> Tensor:
+        """The same for tokens."""
+        return token_label(self._cams[1], self.labels, self.grid, self.config.high, self.config.low)
+
+    @property
+    def refined(self) -> Tensor:
+        """The CAM's label refined by PAR."""
+        return self._refined[0]
+
+    @cached_property
+    def mutual(self) -> Tensor:
+        """Mutual complementing refinement of the CAM's, the refined and the affinity-refined label."""
+        return mutual(self._thresholds(self._cams[0]), *self._refined, self.late)
+
+    @cached_property
+    def _cams(self) -> tuple[Tensor, Tensor]:
+        return self._make_cams()
+
+    @cached_property
+    def _refined(self) -> tuple[Tensor, Tensor]:
+        config = self.config
+        return refined_labels(
+            self._cams[0],
+            self.labels,
+            self.output.affinity.detach().float(),
+            undo_normalisation(self.images),
+            high=config.high,
+            low=config.low,
+            tokens=self.grid,
+            max_classes=self.max_classes,
+            dilations=config.par_dilations,
+            iterations=config.par_iterations,
+        )
+
+    def _thresholds(self, cam: Tensor) -> Tensor:
+        return cam_label(cam, self.labels, self.config.high, self.config.low)
+
+
+class Objective:
+    """The losses of a batch under a recipe, each before its weight."""
+
+    def __init__(self, model: UniA, recipe: Recipe, device: torch.device):
+        self.model = model
+        self.recipe = recipe
+        self.device = device
+        bf16 = device.type == "cuda" and recipe.train.precision == "bf16"
+        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+    def __call__(self, images: Tensor, labels: Tensor, max_classes: int, plan: Plan) -> dict[str, Tensor]:
+        """images B 3 H W normalised, labels B C in {0, 1}, on the device -> the active losses by name.
+
+        `max_classes`: the most classes in one image, known where the labels are read.
+        """
+        config = self.recipe.pseudo_label
+        with self._autocast:
+            output = self.model(images)
+
+        def cams() -> tuple[Tensor, Tensor]:
+            known = (output.features, output.features_aux)
+            with self._autocast:
+                return multi_scale_cams(self.model, images, config.cam_scales, known)
+
+        pseudo = PseudoLabels(images, labels, output, cams, max_classes, plan.late, config)
+        return {name: self._loss(name, images, labels, output, pseudo, plan) for name in sorted(plan.active)}
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of the active losses."""
+        weighted = [getattr(self.recipe.losses, name).weight * loss for name, loss in losses.items()]
+        return torch.stack(weighted).sum()
+
+    def _loss(
+        self, name: str, images: Tensor, labels: Tensor, output: Output, pseudo: PseudoLabels, plan: Plan
+    ) -> Tensor:
+        config = self.recipe.losses
+        grid = pseudo.grid
+        match name:
+            case "classification":
+                return classification(output.cls_logits.float(), labels)
+            case "classification_aux":
+                return classification(output.cls_aux_logits.float(), labels)
+            case "ptc":
+                return ptc(output.features.float(), pseudo.auxiliary_tokens)
+            case "affinity":
+                tokens = pseudo.auxiliary_tokens
+                if name in plan.mutual:
+                    tokens = to_tokens(pseudo.mutual, *grid, self.recipe.pseudo_label.token_resize)
+                near = radius_mask(*grid, self.recipe.pseudo_label.radius, self.device)
+                return contrastive_affinity(output.affinity.float(), tokens, near)
+            case "distribution":
+                assert output.mean is not None and output.log_variance is not None
+                label = pseudo.mutual if name in plan.mutual else pseudo.auxiliary
+                samples = config.distribution.samples
+                drawn = sample_mean(output.mean.float(), output.log_variance.float(), samples)
+                return distribution(drawn.unflatten(1, grid), confident(label, grid))
+        label = pseudo.mutual if "segmentation" in plan.mutual else pseudo.refined
+        if name == "segmentation":
+            return segmentation(output.seg_logits.float(), label)
+        logits = resize(output.seg_logits.float(), (images.shape[-2], images.shape[-1]))
+        settings = (
+            config.energy.sigma_rgb,
+            config.energy.sigma_xy,
+            config.energy.scale,
+            config.energy.filter,
+        )
+        return ENERGY_FACTOR * energy(denormalise(images) * 255, logits, label, *settings)
