@@ -56,8 +56,8 @@ def download(
     dataset: Dataset,
     out: Out,
     params: ParamsFile = PARAMS,
-    settings: Set = [],
-    log: Log = None,  # noqa: B006
+    settings: Set = [],  # noqa: B006
+    log: Log = None,
 ) -> None:
     """Fetch, generate or find a dataset's raw data, and write down what it is (a JSON file).
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unia.refine.cam import combine, normalise, resize
+from unia.refine.cam import combine, normalise
+from unia.refine.resize import resize
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

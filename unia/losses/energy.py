@@ -1,6 +1,7 @@
 """Dense energy: pixels that look alike and lie near should be segmented alike.
 
-Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation" (rloss), ECCV 2018; method section 4.
+Tang et al., "On Regularized Losses for Weakly-supervised CNN Segmentation" (rloss), ECCV 2018;
+method section 4.
 """
 
 from typing import Any, Literal

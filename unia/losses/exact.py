@@ -24,7 +24,9 @@ def exact_filter(features: Tensor, values: Tensor) -> Tensor:
     mark[..., -1] = 1
     channels = read.shape[-1]
     width = -(-max(channels, queries.shape[-1]) // 8) * 8  # fused kernels want equal multiples of 8
-    q, k, v = (_widen(x, width) for x in (queries, torch.cat([keys, sentinel], 1), torch.cat([read, mark], 1)))
+    q, k, v = (
+        _widen(x, width) for x in (queries, torch.cat([keys, sentinel], 1), torch.cat([read, mark], 1))
+    )
     mixed = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
     return mixed[..., : channels - 1] / mixed[..., channels - 1 : channels]
 

@@ -6,6 +6,8 @@ of the simplex they lie in (splat), blurred along the d+1 axes, and read back (s
 beforehand, so that a GPU never waits.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -41,7 +43,9 @@ def _simplex(features: Tensor) -> tuple[Tensor, Tensor]:
     nearest = torch.where(nearest + (d + 1) - lifted < lifted - nearest, nearest + (d + 1), nearest)
     residue = lifted - nearest
     # how many coordinates have a larger residue; of equal ones the first ranks first
-    rank = residue.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+    own, other = residue[..., :, None], residue[..., None, :]
+    earlier = torch.ones(d + 1, d + 1, dtype=torch.bool, device=features.device).tril(-1)
+    rank = ((other > own) | ((other == own) & earlier)).sum(-1)
     excess = (nearest.sum(-1, keepdim=True) / (d + 1)).round().long()
     rank = rank + excess
     over, under = rank > d, rank < 0  # back onto the hyperplane
@@ -62,26 +66,36 @@ def _simplex(features: Tensor) -> tuple[Tensor, Tensor]:
 def _lift(features: Tensor) -> Tensor:
     """Onto the hyperplane, scaled so that the blur's standard deviation is 1: B N d -> B N d+1."""
     d = features.shape[-1]
-    index = torch.arange(1, d + 1, device=features.device, dtype=features.dtype)
-    scaled = features * ((2 / 3) ** 0.5 * (d + 1) / (index * (index + 1)).sqrt())
-    later = scaled.flip(-1).cumsum(-1).flip(-1)  # the sum from each coordinate on
-    zero = torch.zeros_like(later[..., :1])
-    return torch.cat([later, zero], -1) - torch.cat([zero, scaled * index], -1)
+    with torch.autocast(features.device.type, enabled=False):
+        return features @ _basis(d, features.device, features.dtype)
+
+
+@lru_cache
+def _basis(d: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """d x d+1: where each feature's axis lies on the hyperplane."""
+    with torch.inference_mode(False):  # the cached tensor outlives the mode of its first caller
+        index = torch.arange(1, d + 1, dtype=torch.float64)
+        axes = torch.ones(d, d + 1, dtype=torch.float64).tril() - torch.diag_embed(index, 1)[:d]
+        length = (2 / 3) ** 0.5 * (d + 1) / (index * (index + 1)).sqrt()
+        return (axes * length[:, None]).to(device, dtype)
 
 
 def _encode(corners: Tensor, d: int) -> Tensor:
     """One int64 for the first d coordinates (the last follows); adding codes adds coordinates."""
     bits = 63 // d
-    place = torch.tensor([1 << (bits * i) for i in range(d)], device=corners.device)
-    offset = sum(1 << (bits * i + bits - 1) for i in range(d))
-    return (corners[..., :d] * place).sum(-1) + offset
+    code = torch.zeros_like(corners[..., 0])
+    for i in range(d):
+        code += (corners[..., i] + (1 << (bits - 1))) << (bits * i)
+    return code
 
 
 def _slots(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """(slot of each key B M, sorted table of the different keys B capacity, padded with the largest int64)."""
+    """(slot of each key B M, table B capacity of the different keys, sorted, then the largest int64)."""
     ordered, order = keys.sort(1)
-    rank = torch.zeros_like(ordered)
-    rank[:, 1:] = (ordered[:, 1:] != ordered[:, :-1]).cumsum(1)
+    new = torch.zeros_like(ordered)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    rank = new.flatten().cumsum(0).view_as(new)  # in one row: a scan of few long ones is slow on a GPU
+    rank = rank - rank[:, :1]
     slots = torch.zeros_like(rank).scatter_(1, order, rank)
     table = torch.full_like(ordered, torch.iinfo(torch.int64).max).scatter_(1, rank, ordered)
     if not keys.is_cuda:  # the exact size saves time where asking for it costs none

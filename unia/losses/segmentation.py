@@ -3,11 +3,14 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from unia.refine.resize import resize_by_matrix
+
 
 def segmentation(logits: Tensor, label: Tensor) -> Tensor:
-    """logits B C+1 h w, first resized to label B H W (class, 0, or 255: left out) -> scalar."""
+    """logits B C+1 h w, resized to label B H W (class, 0, or 255: left out) -> scalar."""
     size = (label.shape[-2], label.shape[-1])
-    logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+    if logits.shape[-2:] != size:
+        logits = resize_by_matrix(logits, size)
     loss = F.cross_entropy(logits, label, ignore_index=255, reduction="none")
     background = label == 0
     foreground = (label != 0) & (label != 255)

@@ -1,6 +1,6 @@
 """The ViT: its final tokens, the tokens of an earlier block, and the attention logits of the last two."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -9,6 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from unia.errors import UserError
+from unia.refine.resize import resize_by_matrix
 
 
 class Tokens(NamedTuple):
@@ -88,11 +89,11 @@ class Backbone(nn.Module):
         if (side, side) == grid:
             return positions
         square = positions.reshape(1, side, side, -1).permute(0, 3, 1, 2)
-        resized = F.interpolate(square, grid, mode="bicubic", align_corners=False)
+        resized = resize_by_matrix(square, grid, "cubic")
         return resized.flatten(2).transpose(1, 2)
 
 
-def _block_with_logits(block: nn.Module, x: Tensor, prefix: int) -> tuple[Tensor, Tensor]:
+def _block_with_logits(block: Any, x: Tensor, prefix: int) -> tuple[Tensor, Tensor]:
     """A transformer block's output, and its scaled q.k logits between patches, B H N N."""
     attn = block.attn
     batch, length, _ = x.shape

@@ -12,15 +12,22 @@ from unia.refine.cam import combine
 
 @torch.no_grad()
 def multi_scale_cams(
-    model: UniA, images: Tensor, scales: Sequence[float], known: tuple[Tensor, Tensor] | None = None
+    model: UniA,
+    images: Tensor,
+    scales: Sequence[float],
+    known: tuple[Tensor, Tensor] | None = None,
+    classes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(CAM, auxiliary CAM) of normalised `images` B 3 H W, both B C H W in [0, 1], float32.
+
+    `classes`: B K, of each image the indices of the classes wanted; the CAMs are then B K H W.
 
     `known`: the feature maps (X, auxiliary) of the images themselves, where a forward pass has them
     already; the pass of scale 1 then runs on the mirror images only.
     """
     size = (images.shape[-2], images.shape[-1])
-    main, auxiliary = [], []
+    main: list[tuple[Tensor, Tensor]] = []
+    auxiliary: list[tuple[Tensor, Tensor]] = []
     for scale in scales:
         scaled = images
         if scale != 1:
@@ -32,7 +39,15 @@ def multi_scale_cams(
             features_aux = torch.cat([known[1].detach(), mirrored[1]])
         else:
             features, features_aux = model.feature_maps(torch.cat([scaled, scaled.flip(-1)]))
-        cam, cam_aux = model.cams(features, features_aux)
-        main.append(tuple(cam.float().chunk(2)))
-        auxiliary.append(tuple(cam_aux.float().chunk(2)))
+        for kept, cam in zip((main, auxiliary), model.cams(features, features_aux), strict=True):
+            straight, mirror = _chosen(cam.float(), classes).chunk(2)
+            kept.append((straight, mirror))
     return combine(main, size), combine(auxiliary, size)
+
+
+def _chosen(cams: Tensor, classes: Tensor | None) -> Tensor:
+    """2B C h w, images and their mirror images, to 2B K h w."""
+    if classes is None:
+        return cams
+    index = classes.repeat(2, 1)[..., None, None].expand(-1, -1, *cams.shape[-2:])
+    return cams.gather(1, index)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unia.model.network import UniA
-from unia.refine.cam import resize
+from unia.refine.resize import resize
 
 
 def squares(images: Sequence[Tensor], side: int) -> Tensor:

@@ -34,7 +34,7 @@ class Uncertainty(nn.Module):
     def forward(
         self, tokens: Tensor, grid: tuple[int, int], mean: bool
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """tokens B N D -> (re-read tokens F' B N D, mean B N D or None if not asked for, log-variance B N D)."""
+        """tokens B N D -> (re-read tokens F', mean (None if not asked for), log-variance), all B N D."""
         e = self.embed(tokens)
         pooled = self._pool(e, grid)
         log_variance = self.log_variance.mlp(self.log_variance(e, pooled))

@@ -3,18 +3,13 @@
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from unia.refine.resize import resize
 
 EPSILON = 1e-5
 
 
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """B x C x h x w maps resized to `size` = (H, W), bilinear with align_corners=False."""
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-
-
-@torch.no_grad()
 def combine(scales: Iterable[tuple[Tensor, Tensor]], size: tuple[int, int]) -> Tensor:
     """Normalised CAM of all scales: B x C x H x W in [0, 1], `size` = (H, W).
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unia.refine.affinity import along, present_softmax, with_background
-from unia.refine.cam import resize
 from unia.refine.par import par_weights, refine
+from unia.refine.resize import resize
 
 IGNORED = 255
 MEAN = (0.485, 0.456, 0.406)

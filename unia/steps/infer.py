@@ -25,8 +25,8 @@ from unia.model.network import UniA
 from unia.model.segment import multi_scale_logits, squares
 from unia.progress import track
 from unia.refine.affinity import affinity_label
-from unia.refine.cam import resize
 from unia.refine.pseudo_label import cam_label_background, mutual
+from unia.refine.resize import resize
 from unia.steps.parallel import cores
 
 

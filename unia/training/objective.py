@@ -5,9 +5,10 @@ Losses and refinement are computed in float32 whatever the precision of the netw
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unia.config import Losses, PseudoLabel, Recipe, SwitchedLoss
@@ -21,7 +22,6 @@ from unia.losses.segmentation import segmentation
 from unia.model.cam import multi_scale_cams
 from unia.model.network import Output, UniA
 from unia.refine.affinity import radius_mask
-from unia.refine.cam import resize
 from unia.refine.pseudo_label import (
     cam_label,
     confident,
@@ -31,6 +31,7 @@ from unia.refine.pseudo_label import (
     token_label,
     undo_normalisation,
 )
+from unia.refine.resize import resize_by_matrix
 
 ENERGY_FACTOR = 1e-7
 """The published factor of the dense energy, below its weight (Tang et al., ECCV 2018, "rloss")."""
@@ -59,21 +60,25 @@ class Plan:
 
 
 class PseudoLabels:
-    """The label maps of a batch (B H W, or B h w for tokens), each computed when first asked for."""
+    """The label maps of a batch (B H W, or B h w for tokens), each computed when first asked for.
+
+    Labels are places 1..K among an image's own classes, 0 background, 255 ignored; see `named`.
+    """
 
     def __init__(
         self,
         images: Tensor,
-        labels: Tensor,
+        present: Tensor,
+        classes: Tensor,
         output: Output,
         cams: Callable[[], tuple[Tensor, Tensor]],
-        max_classes: int,
         late: bool,
         config: PseudoLabel,
     ):
-        """images B 3 H W normalised, labels B C in {0, 1}; `cams` makes CAM and auxiliary CAM, B C H W."""
-        self.images, self.labels, self.output = images, labels, output
-        self.max_classes, self.late, self.config = max_classes, late, config
+        """images B 3 H W normalised; classes B K, the indices of each image's classes, of which those
+        count that are `present` (B K in {0, 1}); `cams` makes CAM and auxiliary CAM, B K H W."""
+        self.images, self.present, self.classes, self.output = images, present, classes, output
+        self.late, self.config = late, config
         self.grid = (output.features.shape[-2], output.features.shape[-1])
         self._make_cams = cams
 
@@ -85,7 +90,7 @@ class PseudoLabels:
     @cached_property
     def auxiliary_tokens(self) -> Tensor:
         """The same for tokens."""
-        return token_label(self._cams[1], self.labels, self.grid, self.config.high, self.config.low)
+        return token_label(self._cams[1], self.present, self.grid, self.config.high, self.config.low)
 
     @property
     def refined(self) -> Tensor:
@@ -106,19 +111,25 @@ class PseudoLabels:
         config = self.config
         return refined_labels(
             self._cams[0],
-            self.labels,
+            self.present,
             self.output.affinity.detach().float(),
             undo_normalisation(self.images),
             high=config.high,
             low=config.low,
             tokens=self.grid,
-            max_classes=self.max_classes,
+            max_classes=self.classes.shape[1],
             dilations=config.par_dilations,
             iterations=config.par_iterations,
         )
 
+    def named(self, label: Tensor) -> Tensor:
+        """B H W: the label map with the dataset's classes, 0 and 255 as they are."""
+        ids = F.pad(self.classes + 1, (1, 0))
+        known = label.clamp(max=ids.shape[1] - 1).flatten(1)
+        return torch.where(label == 255, label, ids.gather(1, known).view_as(label))
+
     def _thresholds(self, cam: Tensor) -> Tensor:
-        return cam_label(cam, self.labels, self.config.high, self.config.low)
+        return cam_label(cam, self.present, self.config.high, self.config.low)
 
 
 class Objective:
@@ -134,8 +145,11 @@ class Objective:
     def __call__(self, images: Tensor, labels: Tensor, max_classes: int, plan: Plan) -> dict[str, Tensor]:
         """images B 3 H W normalised, labels B C in {0, 1}, on the device -> the active losses by name.
 
-        `max_classes`: the most classes in one image, known where the labels are read.
+        `max_classes`: the most classes in one image, known where the labels are read. Within an image
+        only its own classes matter, so CAMs and pseudo labels number these from 1 to `max_classes`.
         """
+        present, classes = labels.sort(dim=1, descending=True, stable=True)
+        present, classes = present[:, :max_classes], classes[:, :max_classes]
         config = self.recipe.pseudo_label
         with self._autocast:
             output = self.model(images)
@@ -143,10 +157,15 @@ class Objective:
         def cams() -> tuple[Tensor, Tensor]:
             known = (output.features, output.features_aux)
             with self._autocast:
-                return multi_scale_cams(self.model, images, config.cam_scales, known)
+                return multi_scale_cams(self.model, images, config.cam_scales, known, classes)
 
-        pseudo = PseudoLabels(images, labels, output, cams, max_classes, plan.late, config)
-        return {name: self._loss(name, images, labels, output, pseudo, plan) for name in sorted(plan.active)}
+        pseudo = PseudoLabels(images, present, classes, output, cams, plan.late, config)
+        size = (images.shape[-2], images.shape[-1])
+        seg_logits = cache(lambda: resize_by_matrix(output.seg_logits.float(), size))  # for two losses
+        return {
+            name: self._loss(name, images, labels, output, seg_logits, pseudo, plan)
+            for name in sorted(plan.active)
+        }
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the active losses."""
@@ -154,7 +173,14 @@ class Objective:
         return torch.stack(weighted).sum()
 
     def _loss(
-        self, name: str, images: Tensor, labels: Tensor, output: Output, pseudo: PseudoLabels, plan: Plan
+        self,
+        name: str,
+        images: Tensor,
+        labels: Tensor,
+        output: Output,
+        seg_logits: Callable[[], Tensor],
+        pseudo: PseudoLabels,
+        plan: Plan,
     ) -> Tensor:
         config = self.recipe.losses
         grid = pseudo.grid
@@ -172,19 +198,19 @@ class Objective:
                 near = radius_mask(*grid, self.recipe.pseudo_label.radius, self.device)
                 return contrastive_affinity(output.affinity.float(), tokens, near)
             case "distribution":
-                assert output.mean is not None and output.log_variance is not None
+                assert output.mean is not None
+                assert output.log_variance is not None
                 label = pseudo.mutual if name in plan.mutual else pseudo.auxiliary
                 samples = config.distribution.samples
                 drawn = sample_mean(output.mean.float(), output.log_variance.float(), samples)
                 return distribution(drawn.unflatten(1, grid), confident(label, grid))
-        label = pseudo.mutual if "segmentation" in plan.mutual else pseudo.refined
+        label = pseudo.named(pseudo.mutual if "segmentation" in plan.mutual else pseudo.refined)
         if name == "segmentation":
-            return segmentation(output.seg_logits.float(), label)
-        logits = resize(output.seg_logits.float(), (images.shape[-2], images.shape[-1]))
+            return segmentation(seg_logits(), label)
         settings = (
             config.energy.sigma_rgb,
             config.energy.sigma_xy,
             config.energy.scale,
             config.energy.filter,
         )
-        return ENERGY_FACTOR * energy(denormalise(images) * 255, logits, label, *settings)
+        return ENERGY_FACTOR * energy(denormalise(images) * 255, seg_logits(), label, *settings)

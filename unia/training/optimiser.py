@@ -36,10 +36,17 @@ def parameter_groups(model: UniA, config: Train) -> list[dict[str, Any]]:
 
 
 def build_optimiser(model: UniA, config: Train) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups` (betas 0.9 and 0.999, eps 1e-8), fused."""
-    return torch.optim.AdamW(
-        parameter_groups(model, config), lr=config.lr, weight_decay=config.weight_decay, fused=True
-    )
+    """AdamW over `parameter_groups` (betas 0.9 and 0.999, eps 1e-8), fused.
+
+    On a GPU the rates are tensors there, so that a recorded step reads the current ones.
+    """
+    groups = parameter_groups(model, config)
+    device = next(model.parameters()).device
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        for group in groups:
+            group["lr"] = torch.zeros((), device=device)
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True, capturable=on_gpu)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, step: int, config: Train) -> float:
