@@ -28,7 +28,7 @@ def main() -> None:
     def run() -> None:
         with (
             torch.inference_mode(),
-            torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"),
+            torch.autocast(device.type, torch.bfloat16, enabled=on_gpu),
         ):
             for logits in multi_scale_logits(model, images, recipe.infer.crop, recipe.infer.scales):
                 logits.argmax(0)

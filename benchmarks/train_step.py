@@ -46,7 +46,8 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run, images = prepare(recipe, device)
     print(
-        f"{recipe.model.backbone}, batch {len(images)}, crop {recipe.train.crop}, {recipe.train.precision}, {device}"
+        f"{recipe.model.backbone}, batch {len(images)}, crop {recipe.train.crop}, "
+        f"{recipe.train.precision}, {device}"
     )
     for _ in range(5 if device.type == "cuda" else 1):
         losses = run()

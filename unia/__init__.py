@@ -1,0 +1,1 @@
+"""UniA: weakly supervised semantic segmentation, as a reproducible experiment system."""

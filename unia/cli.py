@@ -1,5 +1,6 @@
 """The command line: `unia <step> ...`. A rule of Snakemake and a stage of DVC run these same lines."""
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,11 @@ Data = Annotated[Path, typer.Option("--data", help="The prepared dataset's folde
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
 Out = Annotated[Path, typer.Option("--out", help="What to write.")]
 PARAMS = Path("params.yaml")
+
+
+def read(path: Path, settings: list[str]) -> Params:
+    """params.yaml, with the settings of the environment (UNIA_SET, one a line) and of the command line."""
+    return load(path, [*os.environ.get("UNIA_SET", "").splitlines(), *settings])
 
 
 @contextmanager
@@ -65,7 +71,7 @@ def download(
     """
     from unia.steps.download import download as step
 
-    loaded = load(params, settings)
+    loaded = read(params, settings)
     with running("download", loaded, dataset, {}, out, log):
         step(dataset, loaded.recipe(dataset).data, out)
 
@@ -85,7 +91,7 @@ def prepare(
     """
     from unia.steps.prepare import prepare as step
 
-    loaded = load(params, settings)
+    loaded = read(params, settings)
     with running("prepare", loaded, dataset, {"raw": raw}, out, log):
         step(dataset, loaded.recipe(dataset).data, raw, out)
 
@@ -105,7 +111,7 @@ def train(
     """
     from unia.steps.train import train as step
 
-    loaded = load(params, settings)
+    loaded = read(params, settings)
     with running("train", loaded, dataset, {"data": data}, out, log) as run:
         step(dataset, loaded.recipe(dataset), data, out, lambda at, values: run.log_metrics(values, at=at))
 
@@ -127,7 +133,7 @@ def infer(
     """
     from unia.steps.infer import infer as step
 
-    loaded = load(params, settings)
+    loaded = read(params, settings)
     recipe = loaded.recipe(dataset)
     inputs = {"data": data, "checkpoint": checkpoint}
     with running("infer", loaded, dataset, inputs, out, log, split) as run:
@@ -151,7 +157,7 @@ def crf(
     """Refine the multi-scale segmentation by a dense CRF: label maps (a folder). Reads the section crf."""
     from unia.steps.crf import crf as step
 
-    loaded = load(params, settings)
+    loaded = read(params, settings)
     inputs = {"data": data, "predictions": predictions}
     with running("crf", loaded, dataset, inputs, out, log, split):
         step(loaded.recipe(dataset).crf, data, split, predictions, out)
@@ -173,7 +179,7 @@ def score(
     from unia.steps.score import score as step
     from unia.steps.table import confusion_figure, summary
 
-    loaded = load(params, settings)
+    loaded = read(params, settings)
     inputs = {"data": data, "predictions": predictions, "crf": crf}
     with running("score", loaded, dataset, inputs, out, log, split) as run:
         step(data, split, predictions, crf, out)
@@ -193,7 +199,7 @@ def table(
     """Write the table of scores (CSV): a row for each kind of prediction."""
     from unia.steps.table import table as step
 
-    loaded = load(params, settings)
+    loaded = read(params, settings)
     with running("table", loaded, dataset, {"scores": scores}, out, log):
         step(scores, out)
 
@@ -223,8 +229,6 @@ def main() -> None:
 
 
 def _fail(message: str, error: BaseException) -> None:
-    import os
-
     if os.environ.get("UNIA_TRACEBACK"):
         traceback.print_exception(error)
     say(f"unia: {message}")

@@ -239,6 +239,7 @@ class Params:
         self._where = where
         self._check_top_level()
         self.size: str = document["size"]
+        self.run: list[str] = document["run"]
         self.recipes: dict[str, Recipe] = {name: self._recipe(name) for name in document["datasets"]}
 
     def recipe(self, dataset: str) -> Recipe:
@@ -294,7 +295,7 @@ class Params:
         return tuple(model.model_fields)
 
     def _check_top_level(self) -> None:
-        known = ("size", "recipe", "small", "datasets")
+        known = ("size", "run", "recipe", "small", "datasets")
         for key in self._document:
             if key not in known:
                 self._refuse((key,), _unknown(key, known))
@@ -306,6 +307,9 @@ class Params:
         datasets = self._document["datasets"]
         if not isinstance(datasets, Mapping) or not datasets:
             self._refuse(("datasets",), "must name at least one dataset")
+        run = self._document["run"]
+        if not isinstance(run, list) or any(name not in datasets for name in run):
+            self._refuse(("run",), f"must be a list of datasets ({', '.join(datasets)})")
         layers: list[tuple[tuple[str, ...], Sequence[str]]] = [
             (("recipe",), SECTIONS),
             (("small",), SECTIONS),
@@ -353,7 +357,7 @@ def load(path: Path, settings: Sequence[str] = ()) -> Params:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, Mapping):
-        raise UserError(f"{path}: must be a mapping with size, recipe, small and datasets")
+        raise UserError(f"{path}: must be a mapping with size, run, recipe, small and datasets")
     merged: Mapping[str, Any] = document
     for setting in settings:
         merged = overlay(merged, _setting(setting))
@@ -365,8 +369,9 @@ def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = overlay(below, value) if both else value
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = overlay(below, value)
+        merged[key] = value
     return merged
 
 
@@ -394,7 +399,7 @@ def _setting(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: the value is not valid YAML") from None
     for part in reversed(key.split(".")):
         tree = {part: tree}
-    return tree  # type: ignore[no-any-return]
+    return tree
 
 
 def _lines(node: yaml.Node | None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:

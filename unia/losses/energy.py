@@ -33,7 +33,7 @@ def energy(
     unknown = F.interpolate(label[:, None].to(images.dtype), size, mode="nearest") == 255
     probability = F.interpolate(logits.softmax(1), size, mode="bilinear", align_corners=False)
     features = bilateral_features(images, sigma_rgb, sigma_xy * scale)
-    result: Tensor = _Energy.apply(probability, features, unknown, filter)  # type: ignore[no-untyped-call]
+    result: Tensor = _Energy.apply(probability, features, unknown, filter)
     return result
 
 
@@ -57,6 +57,6 @@ class _Energy(torch.autograd.Function):
         return -(probability * gated).sum() / len(probability)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
         (gated,) = ctx.saved_tensors
         return -2 * grad * gated / len(gated), None, None, None

@@ -18,7 +18,7 @@ class LargeFOV(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """features B D h w -> logits B C+1 h w."""
-        return self.conv3(F.relu(self.conv2(F.relu(self.conv1(features)))))  # type: ignore[no-any-return]
+        return self.conv3(F.relu(self.conv2(F.relu(self.conv1(features)))))
 
 
 class Affinity(nn.Module):

@@ -72,7 +72,7 @@ class UniA(nn.Module):
     def segment(self, images: Tensor) -> Tensor:
         """Segmentation logits B C+1 h w alone."""
         features, _ = self.feature_maps(images)
-        return self.decoder(features)  # type: ignore[no-any-return]
+        return self.decoder(features)
 
     def cams(self, features: Tensor, features_aux: Tensor) -> tuple[Tensor, Tensor]:
         """Class activation maps B C h w of the two feature maps, unnormalised, without gradient."""
@@ -84,7 +84,7 @@ class UniA(nn.Module):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if self.uncertainty is None:
             return tokens, None, None
-        return self.uncertainty(tokens, grid, mean)  # type: ignore[no-any-return]
+        return self.uncertainty(tokens, grid, mean)
 
 
 def build(config: Model, classes: int, pretrained: bool = False) -> UniA:

@@ -88,7 +88,7 @@ class ProjectionMLP(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(F.normalize(self.layers(x), dim=-1))  # type: ignore[no-any-return]
+        return self.last(F.normalize(self.layers(x), dim=-1))
 
 
 class UnitRowLinear(nn.Module):

@@ -1,0 +1,21 @@
+# UniA: from raw data to tables of scores. Every rule runs one `unia` command; dvc.yaml holds the same ones.
+#
+#   snakemake --cores all results/shapes_val.csv
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "params.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/model.smk"
+include: "workflow/rules/scores.smk"
+
+
+rule all:
+    input:
+        expand("results/{dataset}_val.csv", dataset=PARAMS.run),

@@ -1,0 +1,3 @@
+from unia.cli import main
+
+main()

@@ -1,0 +1,65 @@
+"""`unia download`: a dataset's raw data, fetched, generated or found, and a file that says what it is."""
+
+from pathlib import Path
+
+from unia.config import AcdcData, CocoData, Data, ShapesData, VocData
+from unia.data import coco, shapes, voc
+from unia.data.archives import Archive, fetch, is_archive, unpack
+from unia.errors import UserError
+from unia.files import sha256_tree, write_json
+from unia.progress import say
+
+
+def download(dataset: str, data: Data, out: Path) -> None:
+    """Write `out`: kind, folders that hold the raw data, and the sha256 of what they came from.
+
+    Generated or unpacked data goes into `out` without its ending. Raises UserError where the source
+    is missing or cannot be fetched.
+    """
+    folder = out.with_suffix("")
+    if isinstance(data, ShapesData):
+        shapes.generate(data, folder)
+        roots, origins = [folder], [folder]
+    else:
+        origins = _origins(dataset, data, folder)
+        archives = [path for path in origins if is_archive(path)]
+        roots = [path for path in origins if path.is_dir()]
+        roots += [unpack(archive, folder) for archive in archives]
+    say(f"download {dataset}: hashing {', '.join(map(str, origins))}")
+    sources = [{"path": str(path), "sha256": sha256_tree(path)} for path in origins]
+    write_json(
+        out, {"dataset": dataset, "kind": data.kind, "roots": [str(r) for r in roots], "sources": sources}
+    )
+
+
+def _origins(dataset: str, data: VocData | CocoData | AcdcData, folder: Path) -> list[Path]:
+    """Archives and folders that the data comes from."""
+    key = f"datasets.{dataset}.data.source"
+    if data.source is None:
+        if isinstance(data, AcdcData):
+            raise UserError(
+                f"{key}: ACDC needs registration: get it from humanheart-project.creatis.insa-lyon.fr "
+                "and name its archive or folder here"
+            )
+        return [fetch(archive, folder / "archives") for archive in _official(key, data)]
+    source = Path(data.source)
+    if not source.exists():
+        raise UserError(f"{key}: {source} does not exist")
+    if source.is_dir():
+        archives = sorted(path for path in source.iterdir() if is_archive(path))
+        others = [path for path in source.iterdir() if path not in archives and not path.name.startswith(".")]
+        return ([source] if others else []) + archives
+    if not is_archive(source):
+        raise UserError(f"{key}: {source} is neither a folder nor an archive (.zip, .tar, .tgz, .tar.gz)")
+    return [source]
+
+
+def _official(key: str, data: VocData | CocoData) -> list[Archive]:
+    if isinstance(data, CocoData):
+        return list(coco.ARCHIVES)
+    if data.augmented == "zip":
+        raise UserError(
+            f"{key}: SegmentationClassAug.zip has no official source: put it and {voc.TRAINVAL.name} into a "
+            "folder and name that here, or set data.augmented: sbd, which can be fetched"
+        )
+    return [voc.TRAINVAL, voc.SBD]

@@ -1,0 +1,32 @@
+# Shared by all: the validated parameters, and how overrides of `--config` reach the commands.
+
+import shlex
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+from unia.config import STEPS, load, settings_between
+from unia.errors import UserError
+
+try:
+    SETTINGS = settings_between(yaml.safe_load(Path("params.yaml").read_text()), config)
+    PARAMS = load(Path("params.yaml"), SETTINGS)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+if SETTINGS:
+    shell.prefix(f"export UNIA_SET={shlex.quote(chr(10).join(SETTINGS))}; ")
+
+
+def sections(step):
+    """The parameters that `step` reads, so that a change of one of them makes it run again."""
+    return lambda wildcards: {
+        name: getattr(PARAMS.recipe(wildcards.dataset), name).model_dump(mode="json")
+        for name in STEPS[step]
+    }
+
+
+wildcard_constraints:
+    dataset="|".join(PARAMS.recipes),
+    split="train|val|test",

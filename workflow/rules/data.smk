@@ -1,0 +1,36 @@
+# From a dataset's source to its splits in one common form.
+
+
+rule download:
+    output:
+        "data/raw/{dataset}.json",
+    params:
+        recipe=sections("download"),
+    log:
+        "logs/{dataset}/download.log",
+    conda:
+        "../../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=600,
+    shell:
+        "unia download {wildcards.dataset} --out {output} --log {log}"
+
+
+rule prepare:
+    input:
+        raw="data/raw/{dataset}.json",
+    output:
+        directory("data/{dataset}"),
+    params:
+        recipe=sections("prepare"),
+    log:
+        "logs/{dataset}/prepare.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: 16
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    shell:
+        "unia prepare {wildcards.dataset} --raw {input.raw} --out {output} --log {log}"
