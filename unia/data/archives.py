@@ -3,6 +3,7 @@
 import hashlib
 import tarfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -15,6 +16,8 @@ from unia.progress import track
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
 CHUNK = 1 << 20
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
+"""What a damaged or encrypted archive raises."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,9 @@ def fetch(archive: Archive, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     have = part.stat().st_size if part.exists() else 0
-    request = Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        with urlopen(request, timeout=60) as response, part.open("ab" if have else "wb") as file:
-            if have and response.status != 206:  # the server sends it all again
-                file.truncate(0)
-                have = 0
-            for _ in track(range(-(-(archive.bytes - have) // CHUNK)), f"fetch {archive.name} (MiB)"):
-                file.write(response.read(CHUNK))
+        if have < archive.bytes:
+            _receive(archive, part, have)
     except (URLError, HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
@@ -65,24 +63,37 @@ def fetch(archive: Archive, folder: Path) -> Path:
     return target
 
 
+def _receive(archive: Archive, part: Path, have: int) -> None:
+    """Append to `part` what comes after its `have` bytes; OSError where the connection ends too early."""
+    request = Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
+    with urlopen(request, timeout=60) as response, part.open("ab") as file:
+        if response.status != 206:  # the server sends it all again
+            file.truncate(0)
+            have = 0
+        for _ in track(range(-(-(archive.bytes - have) // CHUNK)), f"fetch {archive.name} (MiB)"):
+            file.write(response.read(CHUNK))
+    if part.stat().st_size < archive.bytes:
+        raise OSError("the connection ended early")
+
+
 def is_archive(path: Path) -> bool:
     return path.is_file() and path.name.endswith(SUFFIXES)
 
 
-def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a zip or tar file into `folder`/<its name without ending>, unless it is there already.
+def unpack(archive: Path, sha256: str, folder: Path) -> Path:
+    """Unpack a zip or tar file into `folder`/<its name without ending>, unless this very file was already.
 
     Raises UserError for a broken archive, or one with a member that would land outside or links out.
     """
-    target = folder / archive.name.removesuffix(".gz").removesuffix(
-        Path(archive.name.removesuffix(".gz")).suffix
-    )
-    if target.exists():
+    ending = next(ending for ending in SUFFIXES if archive.name.endswith(ending))
+    target = folder / archive.name.removesuffix(ending)
+    origin = target / ".unpacked"
+    if origin.exists() and origin.read_text(encoding="utf-8") == sha256:
         return target
     with atomic(target) as temporary:
         temporary.mkdir()
         try:
-            if archive.name.endswith(".zip"):
+            if ending == ".zip":
                 _unzip(archive, temporary)
             else:
                 with tarfile.open(archive) as tar:
@@ -90,8 +101,9 @@ def unpack(archive: Path, folder: Path) -> Path:
                         tar.extract(member, temporary, filter="data")
         except tarfile.FilterError as error:
             raise UserError(f"{archive}: refused, a member would leave its folder ({error})") from None
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        except BROKEN as error:
             raise UserError(f"{archive}: cannot be unpacked ({error}); is it complete?") from None
+        (temporary / origin.name).write_text(sha256, encoding="utf-8")
     return target
 
 

@@ -46,13 +46,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a dataset's reader hands to `prepare`."""
+    """What a dataset's reader hands to `prepare`; `problems`: what it could not read, one line each."""
 
     classes: tuple[str, ...]
     licence: str
     citation: str
     splits: Mapping[str, Sequence[Sample]]
     unions: Mapping[str, tuple[int, ...]]
+    problems: Sequence[str] = ()
 
 
 def load_split(folder: Path, split: str) -> Split:

@@ -22,11 +22,11 @@ def download(dataset: str, data: Data, out: Path) -> None:
         roots, origins = [folder], [folder]
     else:
         origins = _origins(dataset, data, folder)
-        archives = [path for path in origins if is_archive(path)]
         roots = [path for path in origins if path.is_dir()]
-        roots += [unpack(archive, folder) for archive in archives]
     say(f"download {dataset}: hashing {', '.join(map(str, origins))}")
-    sources = [{"path": str(path), "sha256": sha256_tree(path)} for path in origins]
+    sums = {path: sha256_tree(path) for path in origins}
+    roots += [unpack(path, sums[path], folder) for path in origins if is_archive(path)]
+    sources = [{"path": str(path), "sha256": sums[path]} for path in origins]
     write_json(
         out, {"dataset": dataset, "kind": data.kind, "roots": [str(r) for r in roots], "sources": sources}
     )

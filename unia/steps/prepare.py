@@ -46,12 +46,12 @@ def prepare(dataset: str, data: Data, raw: Path, out: Path) -> None:
 
 
 def check(dataset: str, found: Dataset, folder: Path, out: Path) -> Mapping[Path, str]:
-    """The sha256 of every file of `found`; UserError with all that is wrong. Files of `out` lie in `folder` yet."""
+    """The sha256 of every file of `found` (those of `out` still lie in `folder`); UserError with all problems."""
 
     def now(path: Path) -> Path:
         return folder / path.relative_to(out) if path.is_relative_to(out) else path
 
-    problems: list[str] = []
+    problems = list(found.problems)
     checksums: dict[Path, str] = {}
     for split, samples in found.splits.items():
         problems += [f"split {split}: has no images"] if not samples else []

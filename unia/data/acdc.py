@@ -1,0 +1,175 @@
+"""ACDC: cardiac MR volumes as slices, split by patient.
+
+A NIfTI array is X x Y x Z. A slice is shown with rows along Y and columns along X: its image is
+`volume[:, :, index].T`, so that nothing is resampled and `volume_of` brings it back exactly.
+"""
+
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+from PIL import Image
+
+from unia.config import AcdcData
+from unia.data.samples import Dataset, Sample, write_label
+from unia.errors import UserError
+from unia.steps.parallel import for_each
+
+CLASSES = ("RV", "Myo", "LV")
+HEART = (1, 2, 3)
+GROUPS = ("NOR", "MINF", "DCM", "HCM", "RV")
+LICENCE = "CC BY-NC-SA 4.0"
+CITATION = (
+    "Bernard et al., Deep Learning Techniques for Automatic MRI Cardiac Multi-structures Segmentation "
+    "and Diagnosis: Is the Problem Solved?, IEEE TMI 2018"
+)
+
+T = TypeVar("T", bound=np.generic)
+
+
+def read(config: AcdcData, root: Path, folder: Path, final: Path) -> Dataset:
+    """The splits train and val (from training/), and test where testing/ is there, below `root`.
+
+    A sample is one slice of an end-diastolic or end-systolic volume, its labels the classes in it.
+    Slices are written to `folder`/images and `folder`/masks and recorded below `final`. Raises
+    UserError with all that is missing or wrong.
+    """
+    volumes, problems = _volumes(config, root)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    split_of = {volume.name: split for split, members in volumes.items() for volume in members}
+    splits: dict[str, list[Sample]] = {split: [] for split in volumes}
+    every = [volume for members in volumes.values() for volume in members]
+    for name, slices, wrong in for_each(partial(_write, config, folder, final), every, "slice ACDC"):
+        splits[split_of[name]] += slices
+        problems += wrong
+    if problems:
+        raise UserError(f"{root}: {len(problems)} problems: {'; '.join(sorted(problems)[:20])}")
+    ordered = {split: sorted(samples, key=lambda s: s.name) for split, samples in splits.items()}
+    if config.target == "heart":
+        return Dataset(("heart",), LICENCE, CITATION, ordered, {})
+    return Dataset(CLASSES, LICENCE, CITATION, ordered, {"heart": HEART})
+
+
+def slice_of(volume: NDArray[T], index: int) -> NDArray[T]:
+    """Slice `index` of an X x Y x Z volume as an image, Y x X."""
+    return volume[:, :, index].T
+
+
+def volume_of(slices: Sequence[NDArray[T]]) -> NDArray[T]:
+    """The X x Y x Z volume of Z images, each Y x X: the inverse of `slice_of`."""
+    return np.stack([image.T for image in slices], axis=2)
+
+
+def _volumes(config: AcdcData, root: Path) -> tuple[dict[str, list[Sample]], list[str]]:
+    """(split -> its volumes, as samples whose image and mask are NIfTI files; what is wrong)."""
+    training = defaultdict(list)
+    volumes: dict[str, list[Sample]] = {"train": [], "val": []}
+    problems = []
+    for patient in sorted(path for path in root.rglob("patient*") if path.is_dir()):
+        part = patient.parent.name
+        if part not in ("training", "testing"):
+            continue
+        try:
+            about = _about(patient)
+            both = [_volume(patient, int(about[frame])) for frame in ("ED", "ES")]
+            if part == "testing":
+                volumes.setdefault("test", []).extend(both)
+            else:
+                training[GROUPS[GROUPS.index(about["Group"])]].append((patient.name, both))
+        except (KeyError, ValueError) as error:
+            problems.append(f"{patient / 'Info.cfg'}: must name the frames ED and ES and the group ({error})")
+        except UserError as error:
+            problems.append(str(error))
+    if not training and not problems:
+        raise UserError(f"{root}: holds no training/patientNNN; see ACDC's chapter in README.md")
+    for members in training.values():
+        val = _val([name for name, _ in members], config)
+        for name, both in members:
+            volumes["val" if name in val else "train"] += both
+    return volumes, problems
+
+
+def _val(patients: Sequence[str], config: AcdcData) -> set[str]:
+    """The patients of one group that go to val: the first by a hash of seed and name.
+
+    Unlike a generator's stream, that is the same with every version and whoever else is there.
+    """
+    ranked = sorted(patients, key=lambda name: sha256(f"{config.seed} {name}".encode()).digest())
+    return set(ranked[: round(config.val_fraction * len(ranked))])
+
+
+def _about(patient: Path) -> Mapping[str, str]:
+    """Info.cfg: `key: value` lines."""
+    try:
+        lines = (patient / "Info.cfg").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{patient / 'Info.cfg'}: cannot be read ({error})") from None
+    pairs = (line.partition(":") for line in lines)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _volume(patient: Path, frame: int) -> Sample:
+    name = f"{patient.name}_frame{frame:02d}"
+    return Sample(name, patient / f"{name}.nii.gz", patient / f"{name}_gt.nii.gz", None)
+
+
+def _write(
+    config: AcdcData, folder: Path, final: Path, volume: Sample
+) -> tuple[str, list[Sample], list[str]]:
+    """Write a volume's slices: (its name, their samples, what is wrong with it)."""
+    assert volume.mask is not None
+    try:
+        image, truth = _load(volume.image), _load(volume.mask)
+        if image.shape != truth.shape:
+            raise UserError(f"{volume.mask}: is {truth.shape}, its volume {image.shape}")
+        grey = _grey(volume.image, image, config)
+        label = _label(volume.mask, truth, config)
+    except UserError as error:
+        return volume.name, [], [str(error)]
+    slices = []
+    for index in range(image.shape[2]):
+        name = f"{volume.name}_slice{index:02d}"
+        picture, mask = Path("images") / f"{name}.png", Path("masks") / f"{name}.png"
+        shown = np.ascontiguousarray(slice_of(label, index))
+        Image.fromarray(np.ascontiguousarray(slice_of(grey, index))).save(folder / picture)
+        write_label(folder / mask, shown)
+        labels = tuple(int(k) for k in np.unique(shown) if k)
+        slices.append(Sample(name, final / picture, final / mask, labels, volume.name))
+    return volume.name, slices, []
+
+
+def _load(path: Path) -> NDArray[Any]:
+    """A volume's array, X x Y x Z."""
+    try:
+        array = np.asarray(nibabel.load(path).dataobj)
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if array.ndim != 3 or not np.isfinite(array).all():
+        raise UserError(f"{path}: must be X x Y x Z finite numbers, is {array.shape}")
+    return array
+
+
+def _grey(path: Path, volume: NDArray[Any], config: AcdcData) -> NDArray[np.uint8]:
+    """Intensities between the volume's percentiles as 0..255, those outside cut off."""
+    low, high = np.percentile(volume, config.percentiles)
+    if low == high:
+        raise UserError(f"{path}: every intensity from percentile {config.percentiles} is {low}")
+    grey: NDArray[np.uint8] = np.rint(np.clip((volume - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    return grey
+
+
+def _label(path: Path, truth: NDArray[Any], config: AcdcData) -> NDArray[np.uint8]:
+    strange = np.setdiff1d(truth, (0, *HEART))
+    if strange.size:
+        raise UserError(f"{path}: holds {strange[:5].tolist()}, classes are 1..{len(CLASSES)}")
+    return (truth > 0).astype(np.uint8) if config.target == "heart" else truth.astype(np.uint8)
