@@ -5,8 +5,8 @@ A NIfTI array is X x Y x Z. A slice is shown with rows along Y and columns along
 """
 
 import zlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +27,7 @@ from unia.steps.parallel import for_each
 CLASSES = ("RV", "Myo", "LV")
 HEART = (1, 2, 3)
 GROUPS = ("NOR", "MINF", "DCM", "HCM", "RV")
+PARTS = ("training", "testing")
 LICENCE = "CC BY-NC-SA 4.0"
 CITATION = (
     "Bernard et al., Deep Learning Techniques for Automatic MRI Cardiac Multi-structures Segmentation "
@@ -72,50 +73,60 @@ def volume_of(slices: Sequence[NDArray[T]]) -> NDArray[T]:
 
 def _volumes(config: AcdcData, root: Path) -> tuple[dict[str, list[Sample]], list[str]]:
     """(split -> its volumes, as samples whose image and mask are NIfTI files; what is wrong)."""
-    training = defaultdict(list)
-    volumes: dict[str, list[Sample]] = {"train": [], "val": []}
+    groups: dict[str, list[Path]] = defaultdict(list)
+    frames: dict[Path, tuple[int, int]] = {}
     problems = []
-    for patient in sorted(path for path in root.rglob("patient*") if path.is_dir()):
-        part = patient.parent.name
-        if part not in ("training", "testing"):
-            continue
+    for patient in _patients(root):
         try:
-            about = _about(patient)
-            both = [_volume(patient, int(about[frame])) for frame in ("ED", "ES")]
-            if part == "testing":
-                volumes.setdefault("test", []).extend(both)
-            else:
-                training[GROUPS[GROUPS.index(about["Group"])]].append((patient.name, both))
-        except (KeyError, ValueError) as error:
-            problems.append(f"{patient / 'Info.cfg'}: must name the frames ED and ES and the group ({error})")
+            group, frames[patient] = _about(patient)
         except UserError as error:
             problems.append(str(error))
-    if not training and not problems:
+        else:
+            groups["" if patient.parent.name == "testing" else group].append(patient)
+    test = groups.pop("", [])
+    val = [patient for members in groups.values() for patient in _val(members, config)]
+    train = [patient for members in groups.values() for patient in members if patient not in val]
+    splits = {"train": train, "val": val} | ({"test": test} if test else {})
+    return {
+        split: [_volume(patient, frame) for patient in patients for frame in frames[patient]]
+        for split, patients in splits.items()
+    }, problems
+
+
+def _patients(root: Path) -> list[Path]:
+    """The folders of all patients below `root`, in order of their names."""
+    found = [path for part in PARTS for path in root.rglob(f"{part}/patient*") if path.is_dir()]
+    found = [path for path in found if "__MACOSX" not in path.parts]
+    if not found:
         raise UserError(f"{root}: holds no training/patientNNN; see ACDC's chapter in README.md")
-    for members in training.values():
-        val = _val([name for name, _ in members], config)
-        for name, both in members:
-            volumes["val" if name in val else "train"] += both
-    return volumes, problems
+    repeated = [name for name, count in Counter(path.name for path in found).items() if count > 1]
+    if repeated:
+        raise UserError(f"{root}: holds {repeated[0]} more than once; name the folder of one copy")
+    return sorted(found, key=lambda path: path.name)
 
 
-def _val(patients: Sequence[str], config: AcdcData) -> set[str]:
+def _val(patients: Sequence[Path], config: AcdcData) -> list[Path]:
     """The patients of one group that go to val: the first by a hash of seed and name.
 
     Unlike a generator's stream, that is the same with every version and whoever else is there.
     """
-    ranked = sorted(patients, key=lambda name: sha256(f"{config.seed} {name}".encode()).digest())
-    return set(ranked[: round(config.val_fraction * len(ranked))])
+    ranked = sorted(patients, key=lambda path: sha256(f"{config.seed} {path.name}".encode()).digest())
+    return ranked[: round(config.val_fraction * len(ranked))]
 
 
-def _about(patient: Path) -> Mapping[str, str]:
-    """Info.cfg: `key: value` lines."""
+def _about(patient: Path) -> tuple[str, tuple[int, int]]:
+    """(group, frames of end diastole and end systole), from Info.cfg's lines `key: value`."""
+    path = patient / "Info.cfg"
     try:
-        lines = (patient / "Info.cfg").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{patient / 'Info.cfg'}: cannot be read ({error})") from None
-    pairs = (line.partition(":") for line in lines)
-    return {key.strip(): value.strip() for key, _, value in pairs}
+        pairs = [line.partition(":") for line in path.read_text(encoding="utf-8").splitlines()]
+        about = {key.strip(): value.strip() for key, _, value in pairs}
+        frames = int(about["ED"]), int(about["ES"])
+        group = about["Group"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: must name ED, ES and Group ({error})") from None
+    if group not in GROUPS:
+        raise UserError(f"{path}: Group must be one of {', '.join(GROUPS)} (it is {group!r})")
+    return group, frames
 
 
 def _volume(patient: Path, frame: int) -> Sample:
