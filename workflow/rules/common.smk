@@ -1,5 +1,6 @@
 # Shared by all: the validated parameters, and how overrides of `--config` reach the commands.
 
+import os
 import shlex
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from unia.config import STEPS, load, settings_between
 from unia.errors import UserError
 
 try:
-    SETTINGS = settings_between(yaml.safe_load(Path("params.yaml").read_text()), config)
+    CHANGED = settings_between(yaml.safe_load(Path("params.yaml").read_text()), config)
+    SETTINGS = [*os.environ.get("UNIA_SET", "").splitlines(), *CHANGED]
     PARAMS = load(Path("params.yaml"), SETTINGS)
 except UserError as error:
     raise WorkflowError(str(error))

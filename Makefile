@@ -1,0 +1,36 @@
+# make demo: the whole pipeline on generated images, in minutes.  make test: the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: demo test setup lint mlflow lock
+
+demo: setup
+	snakemake --cores all results/shapes_val.csv
+	@unia show results/shapes_val.csv
+
+test: setup
+	pytest -m "not slow"
+
+setup: .venv/installed
+
+.venv/installed: envs/requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --require-hashes --requirement envs/requirements.txt
+	$(BIN)/pip install --no-deps --no-build-isolation --editable .
+	touch $@
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+mlflow: setup
+	mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port 5000
+
+lock:
+	cd envs && uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" requirements.in -o requirements.txt
