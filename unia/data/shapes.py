@@ -7,7 +7,7 @@ seeded with (seed, split, index): more images never change those that were there
 """
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as XML
@@ -197,28 +197,29 @@ def _write(
 ) -> None:
     Image.fromarray(image).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
     write_label(root / "SegmentationClassAug" / f"{name}.png", mask)
-    height, width = mask.shape
+    side = len(mask)
     note = XML.Element("annotation")
     XML.SubElement(note, "filename").text = f"{name}.jpg"
-    for key, value in (("width", width), ("height", height), ("depth", 3)):
-        XML.SubElement(_child(note, "size"), key).text = str(value)
+    _numbers(XML.SubElement(note, "size"), {"width": side, "height": side, "depth": 3})
     for thing in things:
         entry = XML.SubElement(note, "object")
         XML.SubElement(entry, "name").text = thing.name
         XML.SubElement(entry, "difficult").text = "0"
-        box = XML.SubElement(entry, "bndbox")
-        for key, at, end in (
-            ("xmin", thing.x, -1),
-            ("ymin", thing.y, -1),
-            ("xmax", thing.x, 1),
-            ("ymax", thing.y, 1),
-        ):
-            edge = round(at + end * thing.radius)
-            XML.SubElement(box, key).text = str(min(max(edge, 1), width))
+        left, top, right, bottom = (
+            min(max(round(edge), 1), side)
+            for edge in (
+                thing.x - thing.radius,
+                thing.y - thing.radius,
+                thing.x + thing.radius,
+                thing.y + thing.radius,
+            )
+        )
+        box = {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}
+        _numbers(XML.SubElement(entry, "bndbox"), box)
     XML.indent(note)
     XML.ElementTree(note).write(root / "Annotations" / f"{name}.xml", encoding="utf-8")
 
 
-def _child(node: XML.Element, tag: str) -> XML.Element:
-    found = node.find(tag)
-    return XML.SubElement(node, tag) if found is None else found
+def _numbers(node: XML.Element, values: Mapping[str, int]) -> None:
+    for key, value in values.items():
+        XML.SubElement(node, key).text = str(value)

@@ -46,7 +46,10 @@ def prepare(dataset: str, data: Data, raw: Path, out: Path) -> None:
 
 
 def check(dataset: str, found: Dataset, folder: Path, out: Path) -> Mapping[Path, str]:
-    """The sha256 of every file of `found` (those of `out` still lie in `folder`); UserError with all problems."""
+    """The sha256 of every file of `found`; those of `out` still lie in `folder`.
+
+    Raises UserError with all that is wrong.
+    """
 
     def now(path: Path) -> Path:
         return folder / path.relative_to(out) if path.is_relative_to(out) else path
