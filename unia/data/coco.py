@@ -122,6 +122,7 @@ ARCHIVES = (
         "0a379cfc70b0e71301e0f377548639bd",
     ),
 )
+CHUNK = 16  # images that a process is given at once
 LICENCE = "annotations: CC BY 4.0; images: Flickr terms of use"
 CITATION = "Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014"
 
@@ -154,19 +155,25 @@ def read(config: CocoData, root: Path, masks: Path, final: Path) -> Dataset:
     splits: dict[str, list[Sample]] = {}
     problems: list[str] = []
     for split in ("train", "val"):
-        images = _images(root, f"{split}{year}")
-        pictures, wrong = _pictures(_annotations(root, f"{split}{year}"))
-        there = {path.name for path in images.iterdir()}
-        wrong += [f"{images / p.file}: is missing" for p in pictures if p.file not in there]
-        folder = Path("masks") / split
-        wrong += _paint_all(pictures, masks / folder, f"paint COCO {split}")
-        splits[split] = [
-            Sample(p.name, images / p.file, final / folder / f"{p.name}.png", _labels(p)) for p in pictures
-        ]
+        splits[split], wrong = _split(root, f"{split}{year}", masks, Path("masks") / split, final)
         problems += wrong
     if problems:
         raise UserError(f"{root}: {len(problems)} problems: {'; '.join(problems[:20])}")
     return Dataset(tuple(CATEGORIES.values()), LICENCE, CITATION, splits, {})
+
+
+def _split(
+    root: Path, directory: str, masks: Path, folder: Path, final: Path
+) -> tuple[list[Sample], list[str]]:
+    """Paint the masks of one split into `masks`/`folder`: (its samples, what is wrong)."""
+    images = _images(root, directory)
+    pictures, wrong = _pictures(_annotations(root, directory))
+    there = {path.name for path in images.iterdir()}
+    wrong += [f"{images / p.file}: is missing" for p in pictures if p.file not in there]
+    wrong += _paint_all(pictures, masks / folder, f"paint {directory}")
+    return [
+        Sample(p.name, images / p.file, final / folder / f"{p.name}.png", _labels(p)) for p in pictures
+    ], wrong
 
 
 def paint(height: int, width: int, objects: Sequence[Object]) -> NDArray[np.uint8]:
@@ -181,43 +188,61 @@ def paint(height: int, width: int, objects: Sequence[Object]) -> NDArray[np.uint
 
 
 def _region(height: int, width: int, segmentation: Any) -> NDArray[np.bool_]:
-    """Where an object is, height x width: of polygons, run lengths, or compressed run lengths."""
+    """Where an object is, height x width. pycocotools believes what it is given, so that is checked."""
     try:
         if isinstance(segmentation, list):
-            # Fewer than three points have no area, and pycocotools takes four numbers for a box.
-            polygons = [
-                np.asarray(points, np.float64).tolist() for points in segmentation if len(points) >= 6
-            ]
-            encoded = rle.merge(rle.frPyObjects(polygons, height, width)) if polygons else None
-        elif list(segmentation["size"]) != [height, width]:
-            raise ValueError(f"run lengths of size {segmentation['size']}, not {[height, width]}")
-        elif isinstance(segmentation["counts"], list):
-            encoded = rle.frPyObjects(segmentation, height, width)
+            encoded = _polygons(height, width, segmentation)
         else:
-            encoded = segmentation
-        decoded = np.zeros((height, width)) if encoded is None else rle.decode(encoded)
+            encoded = _run_lengths(height, width, segmentation["size"], segmentation["counts"])
+        decoded: NDArray[np.uint8] = rle.decode(encoded)
     except (KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"no segmentation ({error!r})") from None
+        raise ValueError(f"no segmentation: {error!r}") from None
+    # Where compressed run lengths end early, pycocotools leaves the rest to chance.
+    if not isinstance(segmentation, list) and rle.area(rle.encode(decoded)) != rle.area(encoded):
+        raise ValueError("run lengths that do not fill the image")
     return decoded.astype(bool)
+
+
+def _polygons(height: int, width: int, polygons: Sequence[Sequence[float]]) -> Any:
+    """The union of polygons [x, y, x, y, ...] in pixels; those of fewer than three points have no area."""
+    points = [np.array(polygon, float).reshape(-1, 2) for polygon in polygons]
+    if any(not np.abs(p).max(initial=0) <= 10 * (height + width) for p in points):  # `not`: NaN as well
+        raise ValueError("a polygon far outside the image")
+    flat = [p.ravel().tolist() for p in points if len(p) >= 3]
+    return rle.merge(rle.frPyObjects(flat or [[0.0] * 6], height, width))
+
+
+def _run_lengths(height: int, width: int, size: Sequence[int], counts: Any) -> Any:
+    """Run lengths, column by column and background first: as a list, or compressed to a string."""
+    if list(size) != [height, width]:
+        raise ValueError(f"run lengths of size {size}, not {[height, width]}")
+    region = {"size": [height, width], "counts": counts}
+    if not isinstance(counts, list):
+        return region
+    if sum(counts) != height * width:
+        raise ValueError(f"run lengths of {sum(counts)} pixels, not {height * width}")
+    return rle.frPyObjects(region, height, width)
 
 
 def _paint_all(pictures: Sequence[_Picture], folder: Path, description: str) -> list[str]:
     """Write the masks to `folder`, in as many processes as there are cores; returns what is wrong."""
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(
-        min(cores(), len(pictures) or 1),
+    pool = ProcessPoolExecutor(
+        min(cores(), 1 + len(pictures) // CHUNK),
         get_context("spawn"),
         initializer=signal.signal,
         initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is the parent's to handle
-    ) as pool:
-        try:
-            found = pool.map(partial(_write, folder), pictures, chunksize=16)
-            return [problem for problem in track(found, description, len(pictures)) if problem]
-        except BrokenProcessPool:
-            raise UserError(
-                f"{description}: a process died, perhaps for want of memory; "
-                "free some memory, or allow fewer cores (taskset), and run the step again"
-            ) from None
+    )
+    try:
+        found = pool.map(partial(_write, folder), pictures, chunksize=CHUNK)
+        return [problem for problem in track(found, description, len(pictures)) if problem]
+    except BrokenProcessPool:
+        raise UserError(
+            f"{description}: a process died, perhaps for want of memory; "
+            "free some memory, or allow fewer cores (taskset), and run the step again"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _write(folder: Path, picture: _Picture) -> str | None:

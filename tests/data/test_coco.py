@@ -1,0 +1,262 @@
+"""Painted COCO masks against other rasterisers: PIL's polygons, numpy's run lengths, plain rectangles."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from pycocotools import mask as rle
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from unia.config import CocoData
+from unia.data import coco
+from unia.data.samples import Dataset, Sample, read_mask
+from unia.errors import UserError
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data" / "coco" / "tiny_coco"
+CONFIG = CocoData(kind="coco", source=None)
+HEIGHT, WIDTH = 40, 50
+FINER = 4  # PIL draws on a grid this much finer, and the pixels' centres are read off
+
+Annotation = dict[str, Any]
+
+
+def polygon(x: int, y: int, width: int, height: int) -> list[list[float]]:
+    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+
+
+def rectangle(x: int, y: int, width: int, height: int) -> NDArray[np.bool_]:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[y : y + height, x : x + width] = True
+    return mask
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> Annotation:
+    """Uncompressed, as COCO gives crowds: column by column, background first."""
+    flat = mask.T.ravel()
+    changes = np.flatnonzero(np.diff(np.r_[False, flat])).tolist()
+    return {"size": list(mask.shape), "counts": np.diff([0, *changes, flat.size]).tolist()}
+
+
+OBJECTS: dict[str, list[tuple[int, Any, int]]] = {
+    "overlapping": [(1, polygon(5, 5, 20, 20), 0), (18, polygon(15, 10, 20, 20), 0)],
+    "reversed": [(18, polygon(15, 10, 20, 20), 0), (1, polygon(5, 5, 20, 20), 0)],
+    "hidden": [(90, polygon(10, 10, 5, 5), 0), (13, polygon(8, 8, 20, 20), 0)],
+    "crowd": [(1, run_lengths(rectangle(3, 4, 30, 9) | rectangle(20, 20, 6, 7)), 1)],
+    "two_parts": [(67, polygon(2, 2, 4, 4) + polygon(30, 20, 6, 9) + [[1.0, 2.0, 30.0, 30.0]], 0)],
+    "empty": [],
+}
+"""Image -> (category id, segmentation, is it a crowd) of its annotations, in their order."""
+
+PAINTED: dict[str, tuple[NDArray[np.int_], tuple[int, ...]]] = {
+    "overlapping": (np.where(rectangle(15, 10, 20, 20), 17, rectangle(5, 5, 20, 20) * 1), (1, 17)),
+    "reversed": (np.where(rectangle(5, 5, 20, 20), 1, rectangle(15, 10, 20, 20) * 17), (1, 17)),
+    "hidden": (rectangle(8, 8, 20, 20) * 12, (12, 80)),
+    "crowd": (rectangle(3, 4, 30, 9) | rectangle(20, 20, 6, 7) * 1, (1,)),
+    "two_parts": ((rectangle(2, 2, 4, 4) | rectangle(30, 20, 6, 9)) * 61, (61,)),
+}
+"""Image -> (what its mask must be, its labels)."""
+
+
+def make(root: Path, year: int, parent: str, objects: dict[str, list[tuple[int, Any, int]]]) -> None:
+    """A COCO of `year` whose images and annotations are both in a muddled order."""
+    for split, part in (("train", objects), ("val", {"overlapping": OBJECTS["overlapping"]})):
+        folder = root / parent / f"{split}{year}"
+        folder.mkdir(parents=True)
+        images, annotations = [], []
+        for number, name in enumerate(sorted(part, reverse=True), 7):
+            file = f"COCO_{split}2014_{name}.jpg" if year == 2014 else f"{name}.jpg"
+            Image.new("RGB", (WIDTH, HEIGHT)).save(folder / file)
+            images.append({"id": number, "file_name": file, "height": HEIGHT, "width": WIDTH})
+            annotations.append(
+                [
+                    {"image_id": number, "category_id": category, "segmentation": region, "iscrowd": crowd}
+                    for category, region, crowd in part[name]
+                ]
+            )
+        longest = max(map(len, annotations))
+        mixed = [row[i] for i in range(longest) for row in annotations if i < len(row)]
+        table = root / "annotations" / f"instances_{split}{year}.json"
+        table.parent.mkdir(exist_ok=True)
+        table.write_text(json.dumps({"images": images, "annotations": mixed}))
+
+
+def edit(root: Path, **changes: Any) -> None:
+    """Change the first annotation of the 2017 training split."""
+    table = root / "annotations" / "instances_train2017.json"
+    content = json.loads(table.read_text())
+    content["annotations"][0] |= changes
+    table.write_text(json.dumps(content))
+
+
+def read(root: Path, folder: Path) -> Dataset:
+    return coco.read(CONFIG, root, folder, Path("elsewhere/prepared"))
+
+
+@pytest.mark.parametrize(("year", "parent"), [(2014, "JPEGImages"), (2017, "")])
+def test_synthetic_coco(tmp_path: Path, year: int, parent: str) -> None:
+    root, folder = tmp_path / "raw", tmp_path / "folder"
+    make(root, year, parent, OBJECTS)
+    dataset = read(root, folder)
+    prefix = "COCO_train2014_" if year == 2014 else ""
+    train = dataset.splits["train"]
+    assert [s.name for s in train] == [prefix + name for name in sorted(PAINTED)]
+    assert [s.name.removeprefix("COCO_val2014_") for s in dataset.splits["val"]] == ["overlapping"]
+    for sample in train:
+        painted, labels = PAINTED[sample.name.removeprefix(prefix)]
+        assert sample.image == root / parent / f"train{year}" / f"{sample.name}.jpg"
+        assert sample.mask == Path("elsewhere/prepared/masks/train") / f"{sample.name}.png"
+        written = read_mask(folder / "masks" / "train" / f"{sample.name}.png")
+        np.testing.assert_array_equal(written, painted, err_msg=sample.name)
+        assert sample.labels == labels
+    assert not (folder / "masks" / "train" / f"{prefix}empty.png").exists()
+
+
+def test_2014_is_read_where_both_years_are_there(tmp_path: Path) -> None:
+    make(tmp_path / "raw", 2017, "", {"crowd": OBJECTS["crowd"]})
+    make(tmp_path / "raw", 2014, "images", {"hidden": OBJECTS["hidden"]})
+    train = read(tmp_path / "raw", tmp_path / "folder").splits["train"]
+    assert [sample.name for sample in train] == ["COCO_train2014_hidden"]
+
+
+def test_years_are_never_mixed(tmp_path: Path) -> None:
+    make(tmp_path, 2014, "", OBJECTS)
+    make(tmp_path, 2017, "", OBJECTS)
+    (tmp_path / "annotations" / "instances_val2014.json").unlink()
+    (tmp_path / "annotations" / "instances_train2017.json").unlink()
+    with pytest.raises(UserError, match="nor both of 2017"):
+        read(tmp_path, tmp_path / "folder")
+
+
+def test_classes_are_those_of_coco() -> None:
+    # COCO's published gaps.
+    assert set(range(1, 91)) - set(coco.CATEGORIES) == {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+    assert list(coco.CLASS) == sorted(coco.CLASS)
+    assert list(coco.CLASS.values()) == list(range(1, 81))
+    assert (coco.CATEGORIES[1], coco.CATEGORIES[44], coco.CATEGORIES[90]) == (
+        "person",
+        "bottle",
+        "toothbrush",
+    )
+
+
+def test_compressed_run_lengths() -> None:
+    there = rectangle(4, 3, 9, 30)
+    encoded = rle.encode(np.asfortranarray(there.astype(np.uint8)))
+    encoded["counts"] = encoded["counts"].decode()
+    np.testing.assert_array_equal(coco.paint(HEIGHT, WIDTH, [(9, encoded)]), there * 9)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[None, 1, 2, 3, 4, 5]], "far outside"),
+        ([[1, 1, 9, 1, 9, 9], [float("nan"), 1, 2, 3, 4, 5]], "far outside"),
+        ([[1e9, 1, 2, 3, 4, 5]], "far outside"),
+        ([["a", 1, 2, 3, 4, 5]], "could not convert"),
+        ([[1, 1, 9, 1, 9, 9, 1]], "cannot reshape"),
+        ([3, 4], "cannot reshape"),
+        (None, "no segmentation"),
+        ({"size": [HEIGHT, WIDTH]}, "no segmentation"),
+        ({"size": [WIDTH, HEIGHT], "counts": [0, HEIGHT * WIDTH]}, "of size"),
+        ({"size": [HEIGHT, WIDTH], "counts": [0, 10**9]}, "pixels, not 2000"),
+        ({"size": [HEIGHT, WIDTH], "counts": [3, 5]}, "pixels, not 2000"),
+        ({"size": [HEIGHT, WIDTH], "counts": [-5, 2005]}, "no segmentation"),
+        ({"size": [HEIGHT, WIDTH], "counts": "zzz~~~"}, "run lengths|Invalid RLE"),
+    ],
+    ids=str,
+)
+def test_what_is_no_segmentation(segmentation: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        coco.paint(HEIGHT, WIDTH, [(1, segmentation)])
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    make(root, 2017, "", {"crowd": OBJECTS["crowd"], "hidden": OBJECTS["hidden"]})
+    edit(root, segmentation={"size": [1, 1], "counts": [1]})
+    table = root / "annotations" / "instances_val2017.json"
+    table.write_text(table.read_text().replace('"category_id": 18', '"category_id": 12'))
+    (root / "train2017" / "crowd.jpg").unlink()
+    with pytest.raises(UserError) as error:
+        read(root, tmp_path / "folder")
+    message = str(error.value)
+    assert message.startswith(f"{root}: 3 problems: ")
+    assert "hidden.jpg: its annotations cannot be painted" in message
+    assert f"{root / 'train2017' / 'crowd.jpg'}: is missing" in message
+    assert "category 12 is none of COCO's 80" in message
+    assert "\n" not in message
+
+
+def test_annotations_of_another_kind(tmp_path: Path) -> None:
+    make(tmp_path, 2017, "", OBJECTS)
+    captions = {"images": [], "annotations": [{"image_id": 1, "caption": "a dog"}]}
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(captions))
+    with pytest.raises(UserError, match=r"instances_val2017\.json: holds no COCO instance annotations"):
+        read(tmp_path, tmp_path / "folder")
+
+
+def drawn(height: int, width: int, annotations: list[Annotation]) -> NDArray[np.uint8]:
+    """The mask by PIL's polygons and numpy's run lengths; the class by rank among the file's categories."""
+    mask = np.zeros((height, width), np.uint8)
+    for annotation in annotations:
+        segmentation = annotation["segmentation"]
+        if isinstance(segmentation, list):
+            canvas = Image.new("1", (width * FINER, height * FINER))
+            pen = ImageDraw.Draw(canvas)
+            for points in segmentation:
+                pen.polygon([FINER * value for value in points], fill=1)
+            there = np.asarray(canvas)[FINER // 2 :: FINER, FINER // 2 :: FINER]
+        else:
+            counts = segmentation["counts"]
+            there = np.repeat(np.arange(len(counts)) % 2, counts).reshape(width, height).T == 1
+        mask[there] = annotation["class"]
+    return mask
+
+
+def border(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels that touch, be it by a corner, a pixel of another class."""
+    edge: NDArray[np.bool_] = maximum_filter(mask, 3) != minimum_filter(mask, 3)
+    return edge
+
+
+def by_name(root: Path, split: str) -> dict[str, tuple[Annotation, list[Annotation]]]:
+    """Image's name -> (the image, its annotations) of a real annotation file, with `class` added."""
+    content = json.loads((root / "annotations" / f"instances_{split}2017.json").read_text())
+    rank = {category: n for n, category in enumerate(sorted(c["id"] for c in content["categories"]), 1)}
+    images = {image["id"]: (image, list[Annotation]()) for image in content["images"]}
+    for annotation in content["annotations"]:
+        images[annotation["image_id"]][1].append(annotation | {"class": rank[annotation["category_id"]]})
+    return {Path(image["file_name"]).stem: (image, found) for image, found in images.values()}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.exists(), reason="../shared/data/coco/tiny_coco is absent")
+def test_real_masks_against_pil(tmp_path: Path) -> None:
+    dataset = read(REAL, tmp_path)
+    pixels = off = edges = 0
+    for split, samples in dataset.splits.items():
+        images = by_name(REAL, split)
+        assert {s.name for s in samples} == {name for name, (_, found) in images.items() if found}
+        for sample in samples:
+            image, annotations = images[sample.name]
+            mask = read_mask(tmp_path / "masks" / split / f"{sample.name}.png")
+            expected = drawn(image["height"], image["width"], annotations)
+            differ = mask != expected
+            edge = border(mask) | border(expected)
+            assert not (differ & ~edge).any(), sample.name
+            assert sample.labels == tuple(sorted({a["class"] for a in annotations}))
+            assert set(np.unique(mask)) - {0} <= set(sample.labels)
+            assert _size(sample) == mask.shape[::-1]
+            pixels, off, edges = pixels + mask.size, off + differ.sum(), edges + edge.sum()
+    print(f"{off / pixels:.3%} of the pixels differ, {edges / pixels:.3%} are border")
+    assert {split: len(samples) for split, samples in dataset.splits.items()} == {"train": 49, "val": 48}
+    assert off / pixels < 0.005
+
+
+def _size(sample: Sample) -> tuple[int, int]:
+    with Image.open(sample.image) as image:
+        return image.size
