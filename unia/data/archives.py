@@ -4,6 +4,7 @@ import hashlib
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -80,39 +81,65 @@ def is_archive(path: Path) -> bool:
     return path.is_file() and path.name.endswith(SUFFIXES)
 
 
-def unpack(archive: Path, sha256: str, folder: Path) -> Path:
-    """Unpack a zip or tar file into `folder`/<its name without ending>, unless this very file was already.
+def unpack(archives: Mapping[Path, str], target: Path) -> Path:
+    """Unpack zip and tar files together into the folder `target`, unless these very files lie there already.
 
-    Raises UserError for a broken archive, or one with a member that would land outside or links out.
+    `archives`: path -> sha256. A zip with files at its top gets a folder of its own name. Raises UserError
+    for a broken archive, or one with a member that would land outside or links out.
     """
-    ending = next(ending for ending in SUFFIXES if archive.name.endswith(ending))
-    target = folder / archive.name.removesuffix(ending)
     origin = target / ".unpacked"
-    if origin.exists() and origin.read_text(encoding="utf-8") == sha256:
+    sums = "".join(f"{sha256} {archive.name}\n" for archive, sha256 in archives.items())
+    if origin.exists() and origin.read_text(encoding="utf-8") == sums:
         return target
     with atomic(target) as temporary:
         temporary.mkdir()
-        try:
-            if ending == ".zip":
-                _unzip(archive, temporary)
-            else:
-                with tarfile.open(archive) as tar:
-                    for member in track(tar, f"unpack {archive.name}"):
-                        tar.extract(member, temporary, filter="data")
-        except tarfile.FilterError as error:
-            raise UserError(f"{archive}: refused, a member would leave its folder ({error})") from None
-        except BROKEN as error:
-            raise UserError(f"{archive}: cannot be unpacked ({error}); is it complete?") from None
-        (temporary / origin.name).write_text(sha256, encoding="utf-8")
+        for archive in archives:
+            try:
+                _extract(archive, temporary)
+            except tarfile.FilterError as error:
+                raise UserError(f"{archive}: refused, a member would leave its folder ({error})") from None
+            except BROKEN as error:
+                raise _broken(archive, error) from None
+        (temporary / origin.name).write_text(sums, encoding="utf-8")
     return target
 
 
+def top(archive: Path) -> str:
+    """The first part of the path of an archive's first member, for instance VOCdevkit."""
+    try:
+        if archive.name.endswith(".zip"):
+            with zipfile.ZipFile(archive) as file:
+                names = file.namelist()
+        else:
+            with tarfile.open(archive) as tar:
+                first = tar.next()
+                names = [first.name] if first else []
+        return names[0].removeprefix("./").split("/")[0]
+    except (*BROKEN, IndexError) as error:
+        raise _broken(archive, error) from None
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    if archive.name.endswith(".zip"):
+        _unzip(archive, folder)
+    else:
+        with tarfile.open(archive) as tar:
+            for member in track(tar, f"unpack {archive.name}"):
+                tar.extract(member, folder, filter="data")
+
+
 def _unzip(archive: Path, folder: Path) -> None:
-    root = folder.resolve()
     with zipfile.ZipFile(archive) as file:
         members = file.infolist()
+        if any("/" not in member.filename for member in members):
+            folder = folder / archive.stem
+        root = folder.resolve()
         for member in members:
             if not (root / member.filename).resolve().is_relative_to(root):
                 raise UserError(f"{archive}: refused, a member would leave its folder ({member.filename})")
         for member in track(members, f"unpack {archive.name}"):
             file.extract(member, folder)
+
+
+def _broken(archive: Path, error: Exception) -> UserError:
+    return UserError(f"{archive}: cannot be unpacked ({error}); is it complete?")

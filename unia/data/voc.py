@@ -10,7 +10,6 @@ from scipy.io import loadmat
 
 from unia.config import ShapesData, VocData
 from unia.data import layout, shapes
-from unia.data.archives import Archive
 from unia.data.samples import IGNORE, Dataset, Sample, read_mask, write_label
 from unia.errors import UserError
 from unia.progress import track
@@ -36,16 +35,6 @@ CLASSES = (
     "sofa",
     "train",
     "tvmonitor",
-)
-TRAINVAL = Archive(
-    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-    1_999_639_040,
-    "6cd6e144f989b92b3379bac3b3de84fd",
-)
-SBD = Archive(
-    "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
-    1_419_539_633,
-    "82b4d87ceb2ed10f6038a1cba92111cb",
 )
 LICENCE = "images: Flickr terms of use; annotations: see the VOC2012 site"
 CITATION = (

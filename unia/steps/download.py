@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from unia.config import AcdcData, CocoData, Data, ShapesData, VocData
-from unia.data import coco, shapes, voc
-from unia.data.archives import Archive, fetch, is_archive, unpack
+from unia.data import official, shapes
+from unia.data.archives import SUFFIXES, Archive, fetch, is_archive, top, unpack
 from unia.errors import UserError
 from unia.files import sha256_tree, write_json
 from unia.progress import say
@@ -13,19 +13,20 @@ from unia.progress import say
 def download(dataset: str, data: Data, out: Path) -> None:
     """Write `out`: kind, folders that hold the raw data, and the sha256 of what they came from.
 
-    Generated or unpacked data goes into `out` without its ending. Raises UserError where the source
-    is missing or cannot be fetched.
+    Generated or unpacked data goes into `out` without its ending; folders are used where they are.
+    Raises UserError where the source is missing or cannot be fetched.
     """
     folder = out.with_suffix("")
     if isinstance(data, ShapesData):
         shapes.generate(data, folder)
-        roots, origins = [folder], [folder]
+        origins = [folder]
     else:
         origins = _origins(dataset, data, folder)
-        roots = [path for path in origins if path.is_dir()]
     say(f"download {dataset}: hashing {', '.join(map(str, origins))}")
     sums = {path: sha256_tree(path) for path in origins}
-    roots += [unpack(path, sums[path], folder) for path in origins if is_archive(path)]
+    archives = {path: sums[path] for path in origins if is_archive(path)}
+    roots = [unpack(archives, folder / "unpacked")] if archives else []
+    roots += [path for path in origins if path not in archives]
     sources = [{"path": str(path), "sha256": sums[path]} for path in origins]
     write_json(
         out, {"dataset": dataset, "kind": data.kind, "roots": [str(r) for r in roots], "sources": sources}
@@ -33,7 +34,7 @@ def download(dataset: str, data: Data, out: Path) -> None:
 
 
 def _origins(dataset: str, data: VocData | CocoData | AcdcData, folder: Path) -> list[Path]:
-    """Archives and folders that the data comes from."""
+    """Archives and folders that the data comes from; archives unpacked in their own folder are left out."""
     key = f"datasets.{dataset}.data.source"
     if data.source is None:
         if isinstance(data, AcdcData):
@@ -45,21 +46,23 @@ def _origins(dataset: str, data: VocData | CocoData | AcdcData, folder: Path) ->
     source = Path(data.source)
     if not source.exists():
         raise UserError(f"{key}: {source} does not exist")
-    if source.is_dir():
-        archives = sorted(path for path in source.iterdir() if is_archive(path))
-        others = [path for path in source.iterdir() if path not in archives and not path.name.startswith(".")]
-        return ([source] if others else []) + archives
-    if not is_archive(source):
-        raise UserError(f"{key}: {source} is neither a folder nor an archive (.zip, .tar, .tgz, .tar.gz)")
-    return [source]
+    if is_archive(source):
+        return [source]
+    if not source.is_dir():
+        raise UserError(f"{key}: {source} is neither a folder nor an archive ({', '.join(SUFFIXES)})")
+    archives = [path for path in sorted(source.iterdir()) if is_archive(path)]
+    packed = [path for path in archives if not (source / top(path)).exists()]
+    others = any(path.is_dir() and not path.name.startswith(".") for path in source.iterdir())
+    return packed + ([source] if others or not packed else [])
 
 
 def _official(key: str, data: VocData | CocoData) -> list[Archive]:
     if isinstance(data, CocoData):
-        return list(coco.ARCHIVES)
+        return list(official.COCO)
     if data.augmented == "zip":
         raise UserError(
-            f"{key}: SegmentationClassAug.zip has no official source: put it and {voc.TRAINVAL.name} into a "
-            "folder and name that here, or set data.augmented: sbd, which can be fetched"
+            f"{key}: SegmentationClassAug.zip has no official source: put it and "
+            f"{official.VOC_TRAINVAL.name} into a folder and name that here, or set data.augmented: sbd, "
+            "which can be fetched"
         )
-    return [voc.TRAINVAL, voc.SBD]
+    return [official.VOC_TRAINVAL, official.SBD]
