@@ -52,7 +52,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
                 continue
             if isinstance(value, type):
                 for method, function in vars(value).items():
-                    if isinstance(function, FunctionType | staticmethod):
+                    if isinstance(function, FunctionType | staticmethod) and method != "__new__":
                         monkeypatch.setattr(getattr(module, name), method, function)
             elif callable(value):
                 monkeypatch.setattr(module, name, value)
