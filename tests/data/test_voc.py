@@ -1,0 +1,169 @@
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from unia.config import VocData
+from unia.data import voc
+from unia.data.samples import Dataset, read_image, read_mask, write_label
+from unia.errors import UserError
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "voc"
+
+
+def config(**changes: str) -> VocData:
+    return VocData.model_validate(
+        {"kind": "voc", "source": None, "augmented": "zip", "labels": "annotations"} | changes
+    )
+
+
+def annotation(*names: str) -> str:
+    """As VOC writes it: people have named parts, some objects are difficult."""
+    objects = "".join(
+        f"<object><name>{name}</name><difficult>{number % 2}</difficult>"
+        "<part><name>head</name></part></object>"
+        for number, name in enumerate(names)
+    )
+    return f"<annotation><folder>VOC2012</folder>{objects}</annotation>"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Four images of VOC with augmented masks (b and d in val) and its own masks for c and d."""
+    root = tmp_path / "source"
+    place = root / "VOCdevkit" / "VOC2012"
+    for part in ("JPEGImages", "Annotations", "ImageSets/Segmentation", "SegmentationClass"):
+        (place / part).mkdir(parents=True)
+    (root / "SegmentationClassAug").mkdir()
+    (place / "ImageSets/Segmentation/val.txt").write_text("d\nb\n")
+    (place / "ImageSets/Segmentation/train.txt").write_text("c\n")
+    for number, (name, objects) in enumerate(
+        {"c": ("person", "dog"), "a": ("cat",), "b": ("boat", "boat"), "d": ("tvmonitor",)}.items(), 1
+    ):
+        Image.new("RGB", (6, 4)).save(place / "JPEGImages" / f"{name}.jpg")
+        (place / "Annotations" / f"{name}.xml").write_text(annotation(*objects))
+        label = np.full((4, 6), 255, np.uint8)
+        label[:2] = number
+        write_label(root / "SegmentationClassAug" / f"{name}.png", label)
+        if name in "cd":
+            write_label(place / "SegmentationClass" / f"{name}.png", label)
+    return root
+
+
+def read(root: Path, tmp_path: Path, **changes: str) -> Dataset:
+    return voc.read(config(**changes), [root], tmp_path / "temporary", tmp_path / "final")
+
+
+def table(dataset: Dataset) -> dict[str, list[tuple[str, Any]]]:
+    return {split: [(s.name, s.labels) for s in samples] for split, samples in dataset.splits.items()}
+
+
+def test_train_is_every_mask_outside_val_and_labels_are_all_objects(root: Path, tmp_path: Path) -> None:
+    found = read(root, tmp_path)
+    assert table(found) == {"train": [("a", (8,)), ("c", (12, 15))], "val": [("d", (20,)), ("b", (4,))]}
+    sample = found.splits["train"][0]
+    assert sample.image == root / "VOCdevkit/VOC2012/JPEGImages/a.jpg"
+    assert sample.mask == root / "SegmentationClassAug/a.png"
+    assert len(found.classes) == 20
+    assert not found.problems
+
+
+def test_labels_can_come_from_the_masks(root: Path, tmp_path: Path) -> None:
+    found = read(root, tmp_path, labels="masks")
+    assert table(found) == {"train": [("a", (2,)), ("c", (1,))], "val": [("d", (4,)), ("b", (3,))]}
+
+
+@pytest.mark.parametrize("labels", ["annotations", "masks"])
+def test_masks_can_be_made_from_sbd(root: Path, tmp_path: Path, labels: str) -> None:
+    """SBD has a, b and c; VOC's own masks of c and d come first."""
+    cls = root / "benchmark_RELEASE" / "dataset" / "cls"
+    cls.mkdir(parents=True)
+    for name in "abc":
+        segmentation = np.full((4, 6), 7, np.uint8)
+        savemat(cls / f"{name}.mat", {"GTcls": {"Segmentation": segmentation, "Boundaries": 0}})
+    found = read(root, tmp_path, augmented="sbd", labels=labels)
+    masks = {s.name: s.mask for split in found.splits.values() for s in split}
+    assert [s.name for s in found.splits["train"]] == ["a", "c"]
+    assert masks["c"] == root / "VOCdevkit/VOC2012/SegmentationClass/c.png"
+    assert masks["a"] == tmp_path / "final/masks/a.png"
+    assert (read_mask(tmp_path / "temporary/masks/a.png") == 7).all()
+    assert not (tmp_path / "temporary/masks/c.png").exists()
+    expected = {"annotations": [("a", (8,)), ("c", (12, 15))], "masks": [("a", (7,)), ("c", (1,))]}
+    assert table(found)["train"] == expected[labels]
+    (cls / "e.mat").write_bytes(b"MATLAB 5.0 MAT-file, or not")
+    assert "e.mat: no segmentation of SBD" in read(root, tmp_path, augmented="sbd").problems[0]
+
+
+def test_the_test_split_has_neither_masks_nor_labels(root: Path, tmp_path: Path) -> None:
+    """Its archive may lie beside: another folder VOC2012, named before the one of trainval."""
+    place = root / "A" / "VOCdevkit" / "VOC2012"
+    (place / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (place / "ImageSets" / "Segmentation" / "test.txt").write_text("t1\nt2\n")
+    assert set(read(root, tmp_path).splits) == {"train", "val"}  # the list alone
+    (place / "JPEGImages").mkdir()
+    for name in ("t1", "t2"):
+        Image.new("RGB", (6, 4)).save(place / "JPEGImages" / f"{name}.jpg")
+    test = read(root, tmp_path).splits["test"]
+    assert [(s.name, s.image, s.mask, s.labels) for s in test] == [
+        (name, place / "JPEGImages" / f"{name}.jpg", None, None) for name in ("t1", "t2")
+    ]
+
+
+def test_all_bad_annotations_are_told_at_once(root: Path, tmp_path: Path) -> None:
+    notes = root / "VOCdevkit" / "VOC2012" / "Annotations"
+    (notes / "a.xml").write_text(annotation("unicorn"))
+    (notes / "b.xml").write_text("<annotation>")
+    (notes / "c.xml").unlink()
+    problems = sorted(read(root, tmp_path).problems)
+    assert len(problems) == 3
+    assert "a.xml: names classes that are not the dataset's: unicorn" in problems[0]
+    assert "b.xml: the annotation cannot be read" in problems[1]
+    assert "c.xml: the annotation cannot be read" in problems[2]
+
+
+def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no dataset/cls of the Semantic Boundaries Dataset"):
+        read(root, tmp_path, augmented="sbd")
+    with pytest.raises(UserError, match=r"holds no VOC2012/ImageSets/Segmentation/val\.txt"):
+        read(tmp_path / "nowhere", tmp_path)
+    (root / "SegmentationClassAug").rename(root / "elsewhere")
+    with pytest.raises(UserError, match="holds no SegmentationClassAug"):
+        read(root, tmp_path)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real masks and lists in ../shared/data/voc")
+def test_the_real_lists(tmp_path: Path) -> None:
+    """12,031 masks: 10,582 to train, identical to the published list, and 1,449 to validate."""
+    with zipfile.ZipFile(REAL / "SegmentationClassAug.zip") as file:
+        names = [Path(name).stem for name in file.namelist() if name.endswith(".png")]
+    assert len(names) == 12_031
+    place = tmp_path / "VOCdevkit" / "VOC2012"
+    for part in ("ImageSets/Segmentation", "Annotations"):
+        (place / part).mkdir(parents=True)
+    (tmp_path / "SegmentationClassAug").mkdir()
+    for name in names:
+        (tmp_path / "SegmentationClassAug" / f"{name}.png").touch()
+    val = (REAL / "ImageSets" / "val.txt").read_text()
+    (place / "ImageSets/Segmentation/val.txt").write_text(val)
+    found = voc.read(config(), [tmp_path], tmp_path / "temporary", tmp_path / "final")
+    published = (REAL / "ImageSets" / "train_aug.txt").read_text().split()
+    assert [s.name for s in found.splits["train"]] == published
+    assert len(published) == 10_582
+    assert [s.name for s in found.splits["val"]] == val.split()
+    assert len(found.splits["val"]) == 1_449
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real masks in ../shared/data/voc")
+def test_real_masks_read_as_class_ids(tmp_path: Path) -> None:
+    with zipfile.ZipFile(REAL / "SegmentationClassAug.zip") as file:
+        for name in [n for n in file.namelist() if n.endswith(".png")][::600]:
+            label = read_mask(Path(file.extract(name, tmp_path)))
+            values = set(np.unique(label).tolist())
+            assert values <= {*range(21), 255}
+            assert values & set(range(1, 21))
+            write_label(tmp_path / "again.png", label)
+            assert np.array_equal(read_image(tmp_path / "again.png"), read_image(tmp_path / name))  # colours
