@@ -1,0 +1,236 @@
+"""ACDC's slices against the NIfTI arrays they come from; the split by patient and group."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from unia.config import AcdcData
+from unia.data import acdc
+from unia.data.samples import Dataset, Sample, read_mask
+from unia.errors import UserError
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data" / "acdc"
+FINAL = Path("elsewhere/prepared")
+
+
+def config(**changes: Any) -> AcdcData:
+    values: dict[str, Any] = {"source": None, "target": "classes", "val_fraction": 0.2, "seed": 0}
+    return AcdcData(kind="acdc", **(values | {"percentiles": (1.0, 99.0)} | changes))
+
+
+def make_patient(part: Path, number: int, group: str) -> Path:
+    """A patient with two volumes of another size each, anisotropic, so that no axis passes for another."""
+    rng = np.random.default_rng(number)
+    folder = part / f"patient{number:03d}"
+    folder.mkdir(parents=True)
+    ends = {"ED": 1, "ES": 7 + number % 5}
+    about = "\n".join(
+        [*(f"{end}: {frame}" for end, frame in ends.items()), f"Group: {group}", "Height: 180.0"]
+    )
+    (folder / "Info.cfg").write_text(about + "\n")
+    for depth, frame in enumerate(ends.values(), 2):
+        shape = (12 + number % 3, 9, depth)
+        name = f"{folder.name}_frame{frame:02d}"
+        intensity = rng.gamma(2, 100, shape).astype(np.int16)
+        truth = rng.integers(0, 4, shape).astype(np.uint8)
+        truth[:, :, 0] = 0
+        truth[:, :, 1] = np.minimum(truth[:, :, 1], 1) * 2
+        nibabel.save(nibabel.Nifti1Image(intensity, np.eye(4)), folder / f"{name}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(truth, np.eye(4)), folder / f"{name}_gt.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """Three patients to train with and one to test, deep below the root."""
+    root = tmp_path / "raw"
+    for number, group in enumerate(("NOR", "DCM", "DCM"), 1):
+        make_patient(root / "ACDC" / "database" / "training", number, group)
+    make_patient(root / "ACDC" / "database" / "testing", 101, "RV")
+    return root
+
+
+def volumes(samples: list[Sample]) -> dict[str, list[Sample]]:
+    found = defaultdict(list)
+    for sample in samples:
+        assert sample.volume is not None
+        found[sample.volume].append(sample)
+    return found
+
+
+def patients(dataset: Dataset, split: str) -> set[str]:
+    return {sample.name.partition("_")[0] for sample in dataset.splits[split]}
+
+
+def array(root: Path, name: str) -> NDArray[Any]:
+    """A NIfTI array as nibabel gives it."""
+    (path,) = root.rglob(f"{name}.nii.gz")
+    return np.asarray(nibabel.load(path).dataobj)
+
+
+def written(folder: Path, recorded: Path | None) -> Path:
+    assert recorded is not None
+    return folder / recorded.relative_to(FINAL)
+
+
+def check_going_back(dataset: Dataset, root: Path, folder: Path, window: tuple[float, float]) -> int:
+    """Masks give the ground truth back bit for bit, images the intensities; returns how many volumes."""
+    count = 0
+    for samples in dataset.splits.values():
+        for name, slices in volumes(list(samples)).items():
+            truth, intensity = array(root, f"{name}_gt"), array(root, name).astype(np.float64)
+            assert [s.name for s in slices] == [f"{name}_slice{z:02d}" for z in range(truth.shape[2])]
+            back = acdc.volume_of([read_mask(written(folder, s.mask)) for s in slices])
+            np.testing.assert_array_equal(back, truth, strict=True)
+            low, high = np.percentile(intensity, window)
+            images = [Image.open(written(folder, s.image)) for s in slices]
+            assert {image.mode for image in images} == {"L"}
+            grey = acdc.volume_of([np.asarray(image) for image in images]).astype(np.float64)
+            cut = intensity.clip(low, high)
+            assert np.abs(grey / 255 * (high - low) + low - cut).max() <= (high - low) / 255 * 0.501
+            for z, sample in enumerate(slices):
+                assert sample.labels == tuple(k for k in np.unique(truth[:, :, z]).tolist() if k)
+            count += 1
+    return count
+
+
+def test_slices_and_the_way_back(raw: Path, tmp_path: Path) -> None:
+    dataset = acdc.read(config(), raw, tmp_path / "folder", FINAL)
+    assert check_going_back(dataset, raw, tmp_path / "folder", (1, 99)) == 8
+    assert dataset.classes == ("RV", "Myo", "LV")
+    assert dataset.unions == {"heart": (1, 2, 3)}
+    assert {s: patients(dataset, s) for s in dataset.splits} == {
+        "train": {"patient001", "patient002", "patient003"},
+        "val": set(),  # a fifth of two patients is none
+        "test": {"patient101"},
+    }
+    first = dataset.splits["train"][0]
+    assert first.image == FINAL / "images" / "patient001_frame01_slice00.png"
+    assert first.mask == FINAL / "masks" / "patient001_frame01_slice00.png"
+    assert {s.labels for s in dataset.splits["train"]} == {(), (2,), (1, 2, 3)}
+
+
+def test_heart_is_the_union(raw: Path, tmp_path: Path) -> None:
+    dataset = acdc.read(config(target="heart"), raw, tmp_path / "folder", FINAL)
+    assert dataset.classes == ("heart",)
+    assert dataset.unions == {}
+    for name, slices in volumes(list(dataset.splits["train"])).items():
+        back = acdc.volume_of([read_mask(written(tmp_path / "folder", s.mask)) for s in slices])
+        np.testing.assert_array_equal(back, array(raw, f"{name}_gt") > 0)
+        assert [s.labels for s in slices] == [(1,) if back[:, :, z].any() else () for z in range(len(slices))]
+
+
+def test_rows_are_y_and_columns_x() -> None:
+    volume = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    image = acdc.slice_of(volume, 1)
+    assert image.shape == (3, 2)
+    assert image[2, 0] == volume[0, 2, 1]
+    back = acdc.volume_of([acdc.slice_of(volume, z) for z in range(4)])
+    np.testing.assert_array_equal(back, volume)
+
+
+def split(root: Path, **changes: Any) -> dict[str, list[str]]:
+    """Split -> names of its patients, without reading a volume."""
+    found, problems = acdc._volumes(config(**changes), root)
+    assert not problems
+    return {name: sorted({v.image.parent.name for v in members}) for name, members in found.items()}
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """20 patients of each group, their numbers mixed; Info.cfg only."""
+    for number in range(100):
+        folder = tmp_path / "many" / "training" / f"patient{number:03d}"
+        folder.mkdir(parents=True)
+        (folder / "Info.cfg").write_text(f"ED: 1\nES: 9\nGroup: {acdc.GROUPS[number * 7 % 5]}\n")
+    return tmp_path / "many"
+
+
+def test_split_is_by_patient_and_stratified(many: Path) -> None:
+    parts = split(many, val_fraction=0.25)
+    assert set(parts) == {"train", "val"}
+    assert not set(parts["train"]) & set(parts["val"])
+    assert len({*parts["train"], *parts["val"]}) == 100
+    groups = Counter(acdc._about(many / "training" / name)[0] for name in parts["val"])
+    assert groups == dict.fromkeys(acdc.GROUPS, 5)
+
+
+def test_split_follows_the_seed_alone(many: Path) -> None:
+    before = split(many)
+    assert split(many) == before
+    assert split(many, seed=1) != before
+    # Patients of one group say nothing about another's.
+    for number in range(100):
+        if number * 7 % 5 == 0:
+            (many / "training" / f"patient{number:03d}" / "Info.cfg").unlink()
+            (many / "training" / f"patient{number:03d}").rmdir()
+    rest = set(split(many)["val"])
+    assert rest == {name for name in before["val"] if int(name[-3:]) * 7 % 5}
+
+
+def test_all_problems_are_told_at_once(raw: Path, tmp_path: Path) -> None:
+    one, two, three = (raw / "ACDC" / "database" / "training" / f"patient00{n}" for n in (1, 2, 3))
+    (one / "patient001_frame01_gt.nii.gz").unlink()
+    volume = one / "patient001_frame08.nii.gz"
+    volume.write_bytes(volume.read_bytes()[:200])
+    for name, values in (
+        ("patient002_frame01_gt", np.full((14, 9, 2), 4, np.uint8)),
+        ("patient002_frame09_gt", np.zeros((9, 14, 3), np.uint8)),
+    ):
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), two / f"{name}.nii.gz")
+    (three / "Info.cfg").write_text("ED: 1\nES: 10\nGroup: none\n")
+    broken = raw / "ACDC" / "database" / "testing" / "patient101"
+    (broken / "Info.cfg").unlink()
+    with pytest.raises(UserError) as error:
+        acdc.read(config(), raw, tmp_path / "folder", FINAL)
+    message = str(error.value)
+    assert message.startswith(f"{raw}: 6 problems: ")
+    assert f"{one / 'patient001_frame01_gt.nii.gz'}: cannot be read" in message
+    assert f"{volume}: cannot be read" in message
+    assert f"{two / 'patient002_frame01_gt.nii.gz'}: holds [4], classes are 1..3" in message
+    assert f"{two / 'patient002_frame09_gt.nii.gz'}: is (9, 14, 3), its volume (14, 9, 3)" in message
+    assert f"{three / 'Info.cfg'}: Group must be one of NOR, MINF, DCM, HCM, RV (it is 'none')" in message
+    assert f"{broken / 'Info.cfg'}: must name ED, ES and Group" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((4, 5, 2), np.int16), "every intensity"),
+        (np.zeros((4, 5, 2, 2), np.int16), "must be X x Y x Z"),
+        (np.full((4, 5, 2), np.nan, np.float32), "finite"),
+    ],
+)
+def test_volumes_without_a_picture(tmp_path: Path, values: NDArray[Any], message: str) -> None:
+    path = tmp_path / "volume.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    with pytest.raises(UserError, match=message):
+        acdc._grey(path, acdc._load(path), config())
+
+
+def test_no_patients_or_the_same_twice(raw: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no training/patientNNN"):
+        acdc.read(config(), tmp_path / "nowhere", tmp_path / "folder", FINAL)
+    make_patient(raw / "copy" / "training", 2, "NOR")
+    with pytest.raises(UserError, match="holds patient002 more than once"):
+        acdc.read(config(), raw, tmp_path / "folder", FINAL)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.exists(), reason="../shared/data/acdc is absent")
+def test_real_patients(tmp_path: Path) -> None:
+    dataset = acdc.read(config(percentiles=(0.0, 99.5)), REAL, tmp_path, FINAL)
+    assert check_going_back(dataset, REAL, tmp_path, (0, 99.5)) == 120
+    train, val = patients(dataset, "train"), patients(dataset, "val")
+    assert (len(train), len(val), train & val) == (50, 10, set())
+    groups = Counter(acdc._about(next(REAL.rglob(name)))[0] for name in val)
+    assert groups == dict.fromkeys(acdc.GROUPS, 2)
+    slices = [sample for samples in dataset.splits.values() for sample in samples]
+    print(len(slices), Counter(sample.labels for sample in slices))
