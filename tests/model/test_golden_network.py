@@ -76,7 +76,7 @@ def cams(model: UniA, numbers: Numbers, dtype: torch.dtype, known: bool) -> Numb
 
 def multi_scale(model: UniA, numbers: Numbers, dtype: torch.dtype) -> Numbers:
     scales = numbers["seg_scales"].tolist()
-    logits = segment.multi_scale_logits(model.to(dtype), images(numbers, dtype)[:1], CROP, scales)
+    logits = segment.multi_scale_logits(model.to(dtype), list(images(numbers, dtype)[:1]), CROP, scales)
     return {"seg_logits_multiscale": logits[0][None, :8]}
 
 
