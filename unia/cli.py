@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, evaluate and trust UniA: weakly supervised semantic segmentation from image-level labels.",
 )
+
+checkpoint_app = typer.Typer(no_args_is_help=True, help="Checkpoints of the reference, in and out.")
+app.add_typer(checkpoint_app, name="checkpoint")
+
+
+class Form(StrEnum):
+    """The two forms of the reference's checkpoints."""
+
+    voc = "voc"
+    coco = "coco"
+
 
 Dataset = Annotated[str, typer.Argument(help="A dataset of params.yaml.")]
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters of every step.")]
@@ -205,6 +217,60 @@ def table(
 
 
 @app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="Ours (.safetensors) or the reference's (.pth).")],
+    dataset: Annotated[str, typer.Option("--dataset", help="A dataset of params.yaml.")],
+    data: Annotated[Path | None, typer.Option("--data", help="Prepared; data/<dataset> by default.")] = None,
+    split: Split = "val",
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for all that is made.")] = None,
+    params: ParamsFile = PARAMS,
+    settings: Set = [],  # noqa: B006
+    log: Log = None,
+) -> None:
+    """Infer, CRF, score and table for any checkpoint, the reference's too."""
+    from rich.console import Console
+
+    from unia.steps.evaluate import evaluate as step
+    from unia.steps.table import show as render
+
+    loaded = read(params, settings)
+    data = data or Path("data") / dataset
+    out = out or Path("results/evaluate") / f"{checkpoint.stem}_{dataset}_{split}"
+    with running("evaluate", loaded, dataset, {"checkpoint": checkpoint, "data": data}, out, log, split):
+        step(checkpoint, dataset, loaded.recipe(dataset), data, split, out)
+    Console().print(render(out / "table.csv"))
+
+
+@checkpoint_app.command("import")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="A checkpoint of the reference, VOC or COCO form.")],
+    dataset: Annotated[str, typer.Option("--dataset", help="Whose model section fits it.")],
+    classes: Annotated[Path, typer.Option("--data", help="The prepared dataset, for its classes.")],
+    out: Out,
+    params: ParamsFile = PARAMS,
+    settings: Set = [],  # noqa: B006
+) -> None:
+    """Write a reference checkpoint as one of ours (.safetensors)."""
+    from unia.data.samples import load_split
+    from unia.steps.checkpoint import import_checkpoint as step
+
+    names = load_split(classes, "train").classes
+    step(file, dataset, read(params, settings).recipe(dataset).model, names, out)
+
+
+@checkpoint_app.command("export")
+def export_checkpoint(
+    file: Annotated[Path, typer.Argument(help="One of our checkpoints.")],
+    out: Out,
+    form: Annotated[Form, typer.Option("--form", help="The reference's form.")] = Form.voc,
+) -> None:
+    """Write one of our checkpoints in the reference's form (torch.save)."""
+    from unia.steps.checkpoint import export_checkpoint as step
+
+    step(file, form.value, out)
+
+
+@app.command()
 def show(tables: Annotated[list[Path], typer.Argument(help="Tables of `unia table`.")]) -> None:
     """Print tables, readably."""
     from rich.console import Console
@@ -217,6 +283,7 @@ def show(tables: Annotated[list[Path], typer.Argument(help="Tables of `unia tabl
 
 def main() -> None:
     """Run a command; what the user can mend is one line and exit code 1."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on shared cores, threads that spin cost minutes
     try:
         app(standalone_mode=True)
     except UserError as error:

@@ -225,6 +225,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "infer": ("pseudo_label", "infer"),
     "crf": ("crf",),
     "score": (),
+    "evaluate": ("model", "pseudo_label", "infer", "crf"),
     "table": (),
 }
 """Step -> the sections it reads: what makes it run again when it changes."""

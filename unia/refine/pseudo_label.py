@@ -11,14 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unia.data.normalise import denormalise
 from unia.refine.affinity import along, present_softmax, with_background
 from unia.refine.par import par_weights, refine
 from unia.refine.resize import resize
 
 IGNORED = 255
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""Of ImageNet, by which images are normalised."""
 
 
 @torch.no_grad()
@@ -142,7 +140,4 @@ def confident(label: Tensor, size: tuple[int, int]) -> Tensor:
 @torch.no_grad()
 def undo_normalisation(images: Tensor) -> Tensor:
     """Normalised images, B x 3 x H x W, back in [0, 1] and truncated to the 256 levels of 8 bits."""
-    channels = [
-        (channel * std + mean) * 255 for channel, mean, std in zip(images.unbind(1), MEAN, STD, strict=True)
-    ]
-    return torch.stack(channels, dim=1).trunc_().div_(255)
+    return (denormalise(images) * 255).trunc_().div_(255)

@@ -56,7 +56,7 @@ def infer(
             f"{data} has {len(samples.classes)} ({', '.join(samples.classes[:3])}, ...)"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load(checkpoint).to(device, memory_format=torch.channels_last)
+    model = load(checkpoint).to(device).to(memory_format=torch.channels_last)
     images = DataLoader(
         Images(samples),
         batch_size=config.batch,

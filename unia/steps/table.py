@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from unia.errors import UserError
@@ -41,11 +42,11 @@ def show(path: Path) -> Table:
         raise UserError(f"{path}: cannot be read ({error.strerror}); run the table step first") from None
     if not rows:
         raise UserError(f"{path}: is empty; run the table step again")
-    shown = Table(title=str(path), row_styles=["", "dim"])
+    shown = Table(title=str(path), box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, lines in enumerate(zip(*rows, strict=True)):
         if number == 0:
             for kind in lines:
-                shown.add_column(kind, justify="left" if kind == lines[0] else "right")
+                shown.add_column(kind, justify="left" if kind == lines[0] else "right", no_wrap=True)
         else:
             shown.add_row(*lines)
     return shown

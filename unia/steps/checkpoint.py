@@ -1,0 +1,43 @@
+"""`unia checkpoint import|export`: the reference's checkpoints to ours and back, tensor by tensor."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from unia.config import Model
+from unia.files import atomic
+from unia.model.checkpoint import (
+    Header,
+    from_reference,
+    load_tensors,
+    read_header,
+    read_state_dict,
+    save_checkpoint,
+    to_reference,
+)
+from unia.model.network import build
+
+
+def import_checkpoint(path: Path, dataset: str, config: Model, classes: tuple[str, ...], out: Path) -> None:
+    """Write the reference checkpoint `path` (VOC or COCO form) as one of ours.
+
+    Raises UserError for what is no plain state dict, or does not fit `config` and the classes.
+    """
+    model = build(config, len(classes))
+    load_tensors(model, from_reference(read_state_dict(path)), str(path))
+    save_checkpoint(model, Header(config, classes, dataset, iteration=0), out)
+
+
+def export_checkpoint(path: Path, form: str, out: Path) -> None:
+    """Write our checkpoint in the reference's form.
+
+    voc: a bare state dict with `module.` prefixes; coco: the same under `model_state_dict`, beside `step`.
+    """
+    header = read_header(path)
+    tensors: Any = {f"module.{name}": tensor for name, tensor in to_reference(load_file(path)).items()}
+    if form == "coco":
+        tensors = {"model_state_dict": tensors, "step": header.iteration}
+    with atomic(out) as temporary:
+        torch.save(tensors, temporary)

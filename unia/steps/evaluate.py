@@ -1,0 +1,28 @@
+"""`unia evaluate`: a checkpoint's table in one command: infer, CRF, score; the reference's is imported."""
+
+from pathlib import Path
+
+from unia.config import Recipe
+from unia.data.samples import load_split
+from unia.steps.checkpoint import import_checkpoint
+from unia.steps.crf import crf
+from unia.steps.infer import infer
+from unia.steps.score import score
+from unia.steps.table import table
+
+
+def evaluate(checkpoint: Path, dataset: str, recipe: Recipe, data: Path, split: str, out: Path) -> None:
+    """Write the folder `out`: predictions, crf, scores.json and table.csv, as the single steps would.
+
+    A file that does not end in .safetensors is taken as a checkpoint of the reference.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if checkpoint.suffix != ".safetensors":
+        classes = load_split(data, split).classes
+        imported = out / "checkpoint.safetensors"
+        import_checkpoint(checkpoint, dataset, recipe.model, classes, imported)
+        checkpoint = imported
+    infer(recipe.pseudo_label, recipe.infer, data, split, checkpoint, out / "predictions")
+    crf(recipe.crf, data, split, out / "predictions", out / "crf")
+    score(data, split, out / "predictions", out / "crf", out / "scores.json")
+    table(out / "scores.json", out / "table.csv")
