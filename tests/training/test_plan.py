@@ -1,0 +1,71 @@
+"""Which losses count at which iteration, and from which labels: the published recipes."""
+
+from pathlib import Path
+
+import pytest
+
+from unia.config import Recipe, load
+from unia.training.objective import Plan
+
+ROOT = Path(__file__).parents[2]
+
+ALWAYS = {"classification", "classification_aux", "distribution"}
+VOC_FIRST = ALWAYS - {"distribution"}  # iteration 0: a loss counts at iterations > after
+SEGMENTATION = {"segmentation", "energy"}
+
+
+def plan(recipe: Recipe, iteration: int) -> tuple[set[str], set[str], bool]:
+    found = Plan.at(iteration, recipe.losses, recipe.pseudo_label)
+    return set(found.active), set(found.mutual), found.late
+
+
+# (iteration, active, of these with the mutual label, late rule): around every switch of the recipe
+VOC = [
+    (0, VOC_FIRST, set(), False),
+    (1, ALWAYS | {"ptc", "affinity"}, set(), False),
+    (2000, ALWAYS | {"ptc", "affinity"}, set(), False),
+    (2001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), False),
+    (6000, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), False),
+    (6001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), True),
+    (8000, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), True),
+    (8001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, {"distribution"}, True),
+    (19999, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, {"distribution"}, True),
+]
+SWITCHED = {"affinity", "distribution", "segmentation"}
+COCO = [
+    (1, ALWAYS, set(), False),
+    (6001, ALWAYS, set(), True),
+    (8000, ALWAYS, set(), True),
+    (8001, ALWAYS | {"ptc"}, set(), True),
+    (12000, ALWAYS | {"ptc"}, set(), True),
+    (12001, ALWAYS | {"ptc", "affinity"}, set(), True),
+    (16000, ALWAYS | {"ptc", "affinity"}, set(), True),
+    (16001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), True),
+    (30000, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), True),
+    (30001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, SWITCHED, True),
+    (79999, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, SWITCHED, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "iteration", "active", "mutual", "late"),
+    [("voc", *row) for row in VOC] + [("coco", *row) for row in COCO],
+)
+def test_published_recipes(
+    dataset: str, iteration: int, active: set[str], mutual: set[str], late: bool
+) -> None:
+    recipe = load(ROOT / "params.yaml").recipe(dataset)
+    assert plan(recipe, iteration) == (active, mutual, late)
+
+
+def test_weight_zero_switches_a_loss_off() -> None:
+    settings = ["datasets.voc.losses.ptc.weight=0", "datasets.voc.losses.energy.weight=0"]
+    recipe = load(ROOT / "params.yaml", settings).recipe("voc")
+    assert plan(recipe, 10000)[0] == ALWAYS | {"affinity", "segmentation"}
+
+
+def test_few_plans_in_a_whole_run() -> None:
+    """A recorded step is recorded once for each."""
+    recipe = load(ROOT / "params.yaml").recipe("voc")
+    plans = {Plan.at(iteration, recipe.losses, recipe.pseudo_label) for iteration in range(20000)}
+    assert len(plans) == 5
