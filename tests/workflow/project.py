@@ -1,0 +1,66 @@
+"""A copy of the project in a folder of its own, and its commands run there."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "data"
+TINY = (  # settings that make every step take seconds
+    "size=small",
+    "small.model.vit={img_size: 32, patch_size: 8, embed_dim: 32, depth: 3, num_heads: 2}",
+    "small.model.hidden=32",
+    "small.model.heads=2",
+    "small.train.crop=32",
+    "small.train.batch=4",
+    "small.train.iterations=6",
+    "small.train.log_every=2",
+    "small.losses.segmentation.after=2",
+    "small.losses.energy.after=2",
+    "small.infer.crop=32",
+    "datasets.shapes.data={kind: shapes, size: 32, train: 12, val: 6, seed: 0}",
+)
+
+
+class Project:
+    """The tracked files, copied; commands run with `settings` laid over params.yaml."""
+
+    def __init__(self, folder: Path, settings: tuple[str, ...] = TINY):
+        self.folder = folder
+        names = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+        for name in names:
+            if (ROOT / name).is_file() and not name.startswith("tests/"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {
+            **os.environ,
+            "PATH": path,
+            "PYTHONPATH": str(folder),
+            "UNIA_SET": "\n".join(settings),
+            "COLUMNS": "200",
+        }
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the copy; its output is kept, stderr with stdout."""
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ok(self, *command: str) -> str:
+        """Run a command that must succeed; returns what it printed."""
+        done = self.run(*command)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
+        return done.stdout
+
+    def rules(self, *arguments: str) -> list[str]:
+        """The rules that Snakemake would run, in order."""
+        lines = self.ok("snakemake", "--dry-run", *arguments).splitlines()
+        return [line.removeprefix("rule ").rstrip(":") for line in lines if line.startswith("rule ")]
