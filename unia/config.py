@@ -270,9 +270,9 @@ class Params:
 
     def _explain(self, error: ValidationError, layers: list[tuple[str, ...]]) -> str:
         """One line for the first problem: place, key, what is wrong, nearest right name."""
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")  # misspelt before missing
         location = [str(part) for part in first["loc"]]
-        if location[0] == "data" and location[1:2] and location[1] in DATA_KINDS:
+        if location[:1] == ["data"] and location[1:2] and location[1] in DATA_KINDS:
             del location[1]  # pydantic names the member of the union there
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
@@ -282,7 +282,10 @@ class Params:
         else:
             value = first["input"]
             message = message if isinstance(value, Mapping) else f"{message} (it is {value!r})"
-        holders = [layer for layer in reversed(layers) if _holds(self._document, (*layer, *location))]
+        missing = first["type"] == "missing"
+        written = [part for part in location[: len(location) - missing] if not part.isdigit()]
+        order = layers if missing else reversed(layers)
+        holders = [layer for layer in order if _holds(self._document, (*layer, *written))]
         path = (*(holders or layers[:1])[0], *location)
         return self._line(path) + f"{'.'.join(path)}: {message}"
 
@@ -352,6 +355,8 @@ def load(path: Path, settings: Sequence[str] = ()) -> Params:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give --params FILE") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; save it as such") from None
     try:
         document = yaml.safe_load(text)
         lines = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader)))
