@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -28,8 +29,8 @@ Numbers = Mapping[str, Tensor]
 Plant = Callable[[ModuleType, str, str], None]
 
 
-@pytest.fixture(scope="module")
-def shared_model() -> UniA:
+@cache
+def drawn_model() -> UniA:
     model = build(load(ROOT / "params.yaml").recipe("voc").model, 20)
     weights = draw_all(json.loads(SHAPES.read_text()))
     load_tensors(model, from_reference(weights), "the drawn weights")
@@ -43,9 +44,9 @@ def numbers(golden_original: Callable[[str], Mapping[str, np.ndarray]]) -> Numbe
 
 
 @pytest.fixture
-def model(numbers: Numbers, shared_model: UniA) -> UniA:
-    """Built only where the numbers are there."""
-    return shared_model
+def model(numbers: Numbers) -> UniA:
+    """Built once, and only where the numbers are there."""
+    return drawn_model()
 
 
 def differences(outputs: Numbers, numbers: Numbers) -> dict[str, float]:
