@@ -48,7 +48,7 @@ def test_classes_are_balanced(drawn: list[tuple[np.ndarray, np.ndarray, list[str
 def test_two_classes_come_with_a_telling_background(
     drawn: list[tuple[np.ndarray, np.ndarray, list[str]]], name: str, channel: int
 ) -> None:
-    """Blue waves behind triangles, green meadows behind discs: usually, not always, rarely elsewhere."""
+    """Blue waves behind triangles, green meadows behind discs: usually, not always, less often elsewhere."""
 
     def telling(image: np.ndarray, mask: np.ndarray) -> bool:
         red, green, blue = image[mask == 0].mean(axis=0)
@@ -56,8 +56,9 @@ def test_two_classes_come_with_a_telling_background(
 
     with_class = np.mean([telling(image, mask) for image, mask, names in drawn if name in names])
     without = np.mean([telling(image, mask) for image, mask, names in drawn if name not in names])
-    assert 0.75 < with_class < 0.95
-    assert 0.0 < without < 0.2
+    assert 0.6 < with_class < 0.9
+    assert 0.05 < without < 0.4
+    assert with_class > 2 * without
 
 
 def test_some_borders_are_fuzzy_and_some_sharp() -> None:
@@ -75,7 +76,7 @@ def test_some_borders_are_fuzzy_and_some_sharp() -> None:
 def test_objects_scale_with_the_image() -> None:
     for size in (48, 96, 192):
         areas = [(shapes.draw(size, (0, 0, i))[1] > 0).mean() for i in range(40)]
-        assert 0.08 < np.mean(areas) < 0.2
+        assert 0.15 < np.mean(areas) < 0.3
         assert min(areas) > 0.015
 
 

@@ -24,11 +24,11 @@ from unia.progress import track
 
 CLASSES = ("disc", "square", "triangle", "ring", "cross", "star")
 TELLING = {"triangle": "waves", "disc": "meadow"}
-TELLING_RATE = 0.85  # of the images of such a class
-STRAY_RATE = 0.1  # of the images without one: they show a telling background all the same
+TELLING_RATE = 0.75  # of the images of such a class
+STRAY_RATE = 0.5  # of the images without one: they show a telling background all the same
 NEUTRAL = ("sand", "stone", "dusk", "tiles")
-HUE_RATE = 0.6  # of the objects: their hue is near their class's own, otherwise it is any
-DIAMETERS = {1: (34, 56), 2: (30, 48), 3: (28, 40)}  # number of objects -> pixels of 96
+HUE_RATE = 0.95  # of the objects: their hue is near their class's own, otherwise it is any
+DIAMETERS = {1: (48, 72), 2: (38, 54), 3: (32, 44)}  # number of objects -> pixels of 96
 SUPERSAMPLING = 4
 
 Array = NDArray[np.float32]

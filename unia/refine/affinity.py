@@ -45,7 +45,7 @@ def affinity_label(
     cams: B x C x H x W, normalised; tokens: (h, w) of the token grid; otherwise as `propagated`.
     """
     masks = propagated(resize(cams, tokens), labels, affinity, background, radius)
-    return resize(masks, (cams.shape[-2], cams.shape[-1])).argmax(1)
+    return resize(masks, (cams.shape[-2], cams.shape[-1])).max(1).indices
 
 
 def with_background(cams: Tensor, background: float) -> Tensor:

@@ -123,8 +123,8 @@ def predict(
             found[i]["cam_aux"] = cam_label_background(cam_aux, present, background)
             found[i]["affinity"] = affinity_label(cam, present, affinity, grid, background, radius)
             found[i]["mutual"] = mutual(found[i]["cam"], found[i]["cam"], found[i]["affinity"], late=True)
-        found[i]["seg"] = resize(output.seg_logits[i : i + 1].float(), size).argmax(1)
-        found[i]["seg_ms"] = logits[i][None].argmax(1)
+        found[i]["seg"] = resize(output.seg_logits[i : i + 1].float(), size).max(1).indices
+        found[i]["seg_ms"] = logits[i][None].max(1).indices
         maps = {kind: label[0].to(torch.uint8).cpu().numpy() for kind, label in found[i].items()}
         probability = logits[i].softmax(0)
         classes = (probability.amax((1, 2)) > config.probability_floor).nonzero().flatten()

@@ -18,7 +18,8 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 if SETTINGS:
-    shell.prefix(f"export UNIA_SET={shlex.quote(chr(10).join(SETTINGS))}; ")
+    ASSIGNED = shlex.quote("\n".join(SETTINGS)).replace("{", "{{").replace("}", "}}")
+    shell.prefix(f"export UNIA_SET={ASSIGNED}; ")
 
 
 def sections(step):
