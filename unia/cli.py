@@ -283,7 +283,6 @@ def show(tables: Annotated[list[Path], typer.Argument(help="Tables of `unia tabl
 
 def main() -> None:
     """Run a command; what the user can mend is one line and exit code 1."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on shared cores, threads that spin cost minutes
     try:
         app(standalone_mode=True)
     except UserError as error:

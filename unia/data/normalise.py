@@ -10,7 +10,7 @@ STD = (0.229, 0.224, 0.225)
 
 def to_tensor(image: np.ndarray) -> Tensor:
     """uint8 H W 3 -> float32 3 H W in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div_(255)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(255)
 
 
 def normalise(images: Tensor) -> Tensor:
