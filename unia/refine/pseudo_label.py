@@ -75,7 +75,8 @@ def refined_labels(
 
     weights = par_weights(resize(images, half), dilations)
     refined = resize(refine(weights, torch.cat(masks, 1), dilations, iterations), size)
-    channel = refined.view(len(labels), len(masks), -1, *size).max(2).indices  # on a CPU 20 times as fast as argmax
+    # On a CPU max is 20 times as fast as argmax.
+    channel = refined.view(len(labels), len(masks), -1, *size).max(2).indices
     names = F.pad(classes + 1, (1, 0))  # of each image's channels
     label = names.gather(1, channel.flatten(1)).view_as(channel)
     return _agreed(label[:, 0], label[:, 1]), _agreed(label[:, 2], label[:, 3])

@@ -4,8 +4,6 @@
 rule download:
     output:
         "data/raw/{dataset}.json",
-    params:
-        recipe=sections("download"),
     log:
         "logs/{dataset}/download.log",
     conda:
@@ -13,6 +11,8 @@ rule download:
     resources:
         mem_mb=2000,
         runtime=600,
+    params:
+        recipe=sections("download"),
     shell:
         "unia download {wildcards.dataset} --out {output} --log {log}"
 
@@ -22,8 +22,6 @@ rule prepare:
         raw="data/raw/{dataset}.json",
     output:
         directory("data/{dataset}"),
-    params:
-        recipe=sections("prepare"),
     log:
         "logs/{dataset}/prepare.log",
     conda:
@@ -32,5 +30,7 @@ rule prepare:
     resources:
         mem_mb=8000,
         runtime=120,
+    params:
+        recipe=sections("prepare"),
     shell:
         "unia prepare {wildcards.dataset} --raw {input.raw} --out {output} --log {log}"

@@ -6,8 +6,6 @@ rule train:
         data="data/{dataset}",
     output:
         directory("results/{dataset}/train"),
-    params:
-        recipe=sections("train"),
     log:
         "logs/{dataset}/train.log",
     benchmark:
@@ -19,6 +17,8 @@ rule train:
         gpu=1,
         mem_mb=32000,
         runtime=1440,
+    params:
+        recipe=sections("train"),
     shell:
         "unia train {wildcards.dataset} --data {input.data} --out {output} --log {log}"
 
@@ -29,8 +29,6 @@ rule infer:
         model="results/{dataset}/train",
     output:
         directory("results/{dataset}/{split}/predictions"),
-    params:
-        recipe=sections("infer"),
     log:
         "logs/{dataset}/infer_{split}.log",
     benchmark:
@@ -42,6 +40,8 @@ rule infer:
         gpu=1,
         mem_mb=16000,
         runtime=480,
+    params:
+        recipe=sections("infer"),
     shell:
         "unia infer {wildcards.dataset} --split {wildcards.split} --data {input.data}"
         " --checkpoint {input.model}/checkpoint.safetensors --out {output} --log {log}"
@@ -53,8 +53,6 @@ rule crf:
         predictions="results/{dataset}/{split}/predictions",
     output:
         directory("results/{dataset}/{split}/crf"),
-    params:
-        recipe=sections("crf"),
     log:
         "logs/{dataset}/crf_{split}.log",
     benchmark:
@@ -65,6 +63,8 @@ rule crf:
     resources:
         mem_mb=16000,
         runtime=480,
+    params:
+        recipe=sections("crf"),
     shell:
         "unia crf {wildcards.dataset} --split {wildcards.split} --data {input.data}"
         " --predictions {input.predictions} --out {output} --log {log}"

@@ -1,0 +1,70 @@
+"""Every command of the README works, on a copy of the project at its smallest size."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from project import ROOT, Project
+
+COMMANDS = re.findall(r"^\$ (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+ELSEWHERE = ("voc", "coco", "acdc")  # datasets that the reader has to bring: these commands are planned only
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy that runs in this test's own environment, set up by `make setup`."""
+    if not (Path(sys.prefix) / "installed").exists():
+        pytest.skip("the environment was not made by `make setup`")
+    project = Project(tmp_path_factory.mktemp("readme"))
+    (project.folder / ".venv").symlink_to(sys.prefix)
+    return project
+
+
+def test_the_readme_has_commands() -> None:
+    assert {"make demo", "make test", "dvc repro", "make mlflow"} <= set(COMMANDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", dict.fromkeys(COMMANDS))
+def test_command(line: str, project: Project) -> None:
+    command = shlex.split(line)
+    if line == "make mlflow":
+        return serve(project, command)
+    if line == "make test":  # this very run: planned only
+        command.append("--dry-run")
+    if command[0] == "snakemake" and any(f"results/{name}_" in line for name in ELSEWHERE):
+        command.insert(1, "--dry-run")
+    if line == "dvc repro":  # in a working copy of its own, as the README says
+        project = Project(project.folder / "dvc")
+    elif command[0] == "dvc":
+        subprocess.run(
+            ["git", "add", "--all", "params.yaml", "dvc.yaml", ".dvc"], cwd=project.folder, check=True
+        )
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, "commit", "-qm", "a"], cwd=project.folder, check=False)
+    project.ok(*command)
+
+
+def serve(project: Project, command: list[str]) -> None:
+    """The server answers at the address that the README names, until it is stopped."""
+    server = subprocess.Popen(command, cwd=project.folder, env=project.environment, start_new_session=True)
+    try:
+        for _ in range(120):
+            try:
+                with urllib.request.urlopen("http://127.0.0.1:5000", timeout=5) as answer:
+                    assert answer.status == 200
+                    return
+            except OSError:
+                assert server.poll() is None, "the server ended"
+                time.sleep(1)
+        pytest.fail("the server did not answer within two minutes")
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
