@@ -10,7 +10,6 @@ from unia.training.objective import Plan
 ROOT = Path(__file__).parents[2]
 
 ALWAYS = {"classification", "classification_aux", "distribution"}
-VOC_FIRST = ALWAYS - {"distribution"}  # iteration 0: a loss counts at iterations > after
 SEGMENTATION = {"segmentation", "energy"}
 
 
@@ -21,7 +20,7 @@ def plan(recipe: Recipe, iteration: int) -> tuple[set[str], set[str], bool]:
 
 # (iteration, active, of these with the mutual label, late rule): around every switch of the recipe
 VOC = [
-    (0, VOC_FIRST, set(), False),
+    (0, ALWAYS | {"ptc", "affinity"}, set(), False),
     (1, ALWAYS | {"ptc", "affinity"}, set(), False),
     (2000, ALWAYS | {"ptc", "affinity"}, set(), False),
     (2001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), False),
@@ -33,7 +32,7 @@ VOC = [
 ]
 SWITCHED = {"affinity", "distribution", "segmentation"}
 COCO = [
-    (1, ALWAYS, set(), False),
+    (0, ALWAYS, set(), False),
     (6001, ALWAYS, set(), True),
     (8000, ALWAYS, set(), True),
     (8001, ALWAYS | {"ptc"}, set(), True),

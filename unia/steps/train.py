@@ -50,6 +50,10 @@ def train(
         f"{recipe.model.backbone}, {parameters:.1f} M parameters, on {device.type}"
     )
     config = recipe.train
+    if config.crop % model.backbone.patch:
+        raise UserError(
+            f"train.crop: {config.crop} is no multiple of the backbone's patches of {model.backbone.patch}"
+        )
     positions = Positions(config.batch, 0, config.iterations)
     batches = loader(split, config, positions, pin=device.type == "cuda")
     rows: list[Mapping[str, float]] = []

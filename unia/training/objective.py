@@ -47,11 +47,15 @@ class Plan:
 
     @classmethod
     def at(cls, iteration: int, losses: Losses, pseudo_label: PseudoLabel) -> "Plan":
-        """The plan of `iteration` (from 0): a loss counts at iterations > `after`; likewise the switches."""
+        """The plan of `iteration` (from 0).
+
+        A loss counts at iterations > `after`, with 0 from the first on; it switches likewise.
+        """
         active, switched = set(), set()
-        for name, _ in Losses.model_fields.items():
+        for name in Losses.model_fields:
             loss = getattr(losses, name)
-            if loss.weight > 0 and iteration > getattr(loss, "after", -1):
+            after = getattr(loss, "after", 0)
+            if loss.weight > 0 and (after == 0 or iteration > after):
                 active.add(name)
                 after = loss.mutual_after if isinstance(loss, SwitchedLoss) else None
                 if after is not None and iteration > after:
