@@ -1,22 +1,48 @@
 """Snakemake's rules and DVC's stages: one set of commands, one set of parameters."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
 from project import ROOT, Project
 
 from unia.config import SECTIONS, STEPS
 
+Node = tuple[str, frozenset[str], frozenset[str]]  # command, inputs, outputs
 
-def test_rules_and_stages_run_the_same_commands(tmp_path: Path) -> None:
+
+def test_rules_and_stages_have_the_same_commands_inputs_and_outputs(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    table = "results/shapes_val.csv"
-    printed = project.ok("snakemake", "--dry-run", "--printshellcmds", "--forceall", table).splitlines()
-    rules = [line.split(": ", 1)[1] for line in printed if line.startswith("Shell command: ")]
-    stages = [line[2:] for line in project.ok("dvc", "repro", "--dry").splitlines() if line.startswith("> ")]
+    rules = rules_of(project, "results/shapes_val.csv")
     assert len(rules) == 7
-    assert sorted(rules) == sorted(stages)
+    assert rules == stages_of(project)
+
+
+def rules_of(project: Project, target: str) -> set[Node]:
+    """The jobs that Snakemake plans for `target`, read off its dry run."""
+    printed = project.ok("snakemake", "--dry-run", "--printshellcmds", "--forceall", target)
+    nodes = set()
+    for job in re.split(r"^(?:local)?rule ", printed, flags=re.MULTILINE)[1:]:
+        found = dict(re.findall(r"^ *(input|output|Shell command): (.+)$", job, flags=re.MULTILINE))
+        files = [frozenset(found.get(key, "").split(", ")) - {""} for key in ("input", "output")]
+        nodes.add((found["Shell command"], *files))
+    return nodes
+
+
+def stages_of(project: Project) -> set[Node]:
+    """The stages of dvc.yaml as DVC resolves them."""
+    with Repo(str(project.folder)) as repo:
+        return {
+            (
+                stage.cmd,
+                frozenset(str(dep) for dep in stage.deps if not isinstance(dep, ParamsDependency)),
+                frozenset(str(out) for out in stage.outs),
+            )
+            for stage in repo.index.stages
+        }
 
 
 @pytest.mark.parametrize("step", [step for step in STEPS if step != "evaluate"])
