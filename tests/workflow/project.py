@@ -40,7 +40,7 @@ class Project:
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},
             "PATH": path,
             "PYTHONPATH": str(folder),
             "UNIA_SET": "\n".join(settings),

@@ -10,8 +10,20 @@ from snakemake.exceptions import WorkflowError
 from unia.config import STEPS, load, settings_between
 from unia.errors import UserError
 
+
+def typed(value):
+    """Nested values of `--config` come as text: read what they say."""
+    if isinstance(value, dict):
+        return {key: typed(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [typed(below) for below in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
 try:
-    CHANGED = settings_between(yaml.safe_load(Path("params.yaml").read_text()), config)
+    CHANGED = settings_between(
+        yaml.safe_load(Path("params.yaml").read_text()), typed(config)
+    )
     SETTINGS = [*os.environ.get("UNIA_SET", "").splitlines(), *CHANGED]
     PARAMS = load(Path("params.yaml"), SETTINGS)
 except UserError as error:
