@@ -244,18 +244,28 @@ def evaluate(
 @checkpoint_app.command("import")
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="A checkpoint of the reference, VOC or COCO form.")],
-    dataset: Annotated[str, typer.Option("--dataset", help="Whose model section fits it.")],
-    classes: Annotated[Path, typer.Option("--data", help="The prepared dataset, for its classes.")],
     out: Out,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="Whose model it is; by default voc or coco, by its classes."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Prepared, for its classes; by default VOC's or COCO's own.")
+    ] = None,
     params: ParamsFile = PARAMS,
     settings: Set = [],  # noqa: B006
 ) -> None:
     """Write a reference checkpoint as one of ours (.safetensors)."""
     from unia.data.samples import load_split
     from unia.steps.checkpoint import import_checkpoint as step
+    from unia.steps.checkpoint import official
 
-    names = load_split(classes, "train").classes
-    step(file, dataset, read(params, settings).recipe(dataset).model, names, out)
+    if dataset is None or data is None:
+        named, classes = official(file)
+        dataset = dataset or named
+    else:
+        classes = load_split(data, "train").classes
+    step(file, dataset, read(params, settings).recipe(dataset).model, classes, out)
 
 
 @checkpoint_app.command("export")

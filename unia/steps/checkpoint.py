@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from unia.config import Model
+from unia.data import coco, voc
+from unia.errors import UserError
 from unia.files import atomic
 from unia.model.checkpoint import (
     Header,
@@ -19,6 +21,8 @@ from unia.model.checkpoint import (
 )
 from unia.model.network import build
 
+COCO_CLASSES = tuple(coco.CATEGORIES.values())
+
 
 def import_checkpoint(path: Path, dataset: str, config: Model, classes: tuple[str, ...], out: Path) -> None:
     """Write the reference checkpoint `path` (VOC or COCO form) as one of ours.
@@ -28,6 +32,19 @@ def import_checkpoint(path: Path, dataset: str, config: Model, classes: tuple[st
     model = build(config, len(classes))
     load_tensors(model, from_reference(read_state_dict(path)), str(path))
     save_checkpoint(model, Header(config, classes, dataset, iteration=0), out)
+
+
+def official(path: Path) -> tuple[str, tuple[str, ...]]:
+    """(dataset, class names) of a reference checkpoint with as many classes as VOC or COCO has.
+
+    Raises UserError for any other number.
+    """
+    weight = read_state_dict(path).get("classifier.weight")
+    count = 0 if weight is None else len(weight)
+    known = {len(names): (name, names) for name, names in (("voc", voc.CLASSES), ("coco", COCO_CLASSES))}
+    if count not in known:
+        raise UserError(f"{path}: has {count} classes, neither VOC's nor COCO's; give --dataset and --data")
+    return known[count]
 
 
 def export_checkpoint(path: Path, form: str, out: Path) -> None:
