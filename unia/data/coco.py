@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from unia.config import CocoData
-from unia.data.archives import Archive
 from unia.data.samples import Dataset, Sample, write_label
 from unia.errors import UserError
 from unia.files import read_json
@@ -109,19 +108,6 @@ CATEGORIES = {
 
 CLASS = {category: number for number, category in enumerate(CATEGORIES, 1)}
 YEARS = (2014, 2017)  # the first that is there; never mixed: train2017 holds most of val2014
-ARCHIVES = (
-    Archive(
-        "http://images.cocodataset.org/zips/train2014.zip", 13_510_573_713, "0da8c0bd3d6becc4dcb32757491aca88"
-    ),
-    Archive(
-        "http://images.cocodataset.org/zips/val2014.zip", 6_645_013_297, "a3d79f5ed8d289b7a7554ce06a5782b3"
-    ),
-    Archive(
-        "http://images.cocodataset.org/annotations/annotations_trainval2014.zip",
-        252_872_794,
-        "0a379cfc70b0e71301e0f377548639bd",
-    ),
-)
 CHUNK = 16  # images that a process is given at once
 LICENCE = "annotations: CC BY 4.0; images: Flickr terms of use"
 CITATION = "Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014"
