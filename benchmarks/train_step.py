@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from unia.config import Recipe, load
+from unia.config import load
 from unia.model.network import build
+from unia.recipe import Recipe
 from unia.training.loop import make_step
 from unia.training.objective import Plan
 from unia.training.optimiser import build_optimiser, set_learning_rate

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unia.config import STEPS, Recipe, load, settings_between
+from unia.config import load, settings_between
 from unia.errors import UserError
+from unia.recipe import STEPS, Recipe
 
 FILE = Path(__file__).parents[1] / "params.yaml"
 TEXT = FILE.read_text(encoding="utf-8")

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from unia.config import AcdcData
 from unia.data import acdc
 from unia.data.samples import Dataset, Sample, read_mask
 from unia.errors import UserError
+from unia.recipe import AcdcData
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "acdc"
 FINAL = Path("elsewhere/prepared")

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as rle
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from unia.config import CocoData
 from unia.data import coco
 from unia.data.samples import Dataset, Sample, read_mask
 from unia.errors import UserError
+from unia.recipe import CocoData
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "coco" / "tiny_coco"
 CONFIG = CocoData(kind="coco", source=None)

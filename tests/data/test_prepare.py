@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unia.config import AcdcData, CocoData, ShapesData, VocData
 from unia.data.samples import load_split, read_mask, write_label
 from unia.errors import UserError
 from unia.files import read_json, sha256, sha256_tree
+from unia.recipe import AcdcData, CocoData, ShapesData, VocData
 from unia.steps.download import download
 from unia.steps.prepare import prepare
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unia.config import ShapesData
 from unia.data import shapes
 from unia.files import sha256_tree
+from unia.recipe import ShapesData
 
 
 def config(**changes: int) -> ShapesData:

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from unia.config import VocData
 from unia.data import voc
 from unia.data.samples import Dataset, read_image, read_mask, write_label
 from unia.errors import UserError
+from unia.recipe import VocData
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "voc"
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from unia.config import Model, load
+from unia.config import load
 from unia.errors import UserError
 from unia.model import checkpoint
 from unia.model.checkpoint import Header
 from unia.model.network import UniA, build
+from unia.recipe import Model
 
 ROOT = Path(__file__).parents[2]
 SHAPES = ROOT / "tests" / "golden" / "reference_state_dict.json"

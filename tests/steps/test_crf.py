@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydensecrf.densecrf import DenseCRF2D
 from small_split import Small, make_small
 
-from unia.config import Crf
 from unia.data.samples import Sample, load_split, read_image, read_mask
 from unia.errors import UserError
+from unia.recipe import Crf
 from unia.steps.crf import crf
 from unia.steps.parallel import for_each
 

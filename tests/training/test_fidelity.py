@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from unia.config import Recipe, load
+from unia.config import load
 from unia.model.network import build
+from unia.recipe import Recipe
 from unia.training.objective import Objective, Plan
 
 ROOT = Path(__file__).parents[2]

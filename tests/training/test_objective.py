@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unia.config import Losses, Recipe, load
+from unia.config import load
 from unia.model.cam import multi_scale_cams
 from unia.model.network import UniA, build
+from unia.recipe import Losses, Recipe
 from unia.training import objective as module
 from unia.training.loop import make_step
 from unia.training.objective import ENERGY_FACTOR, Objective, Plan

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from unia.config import Recipe, load
+from unia.config import load
 from unia.model.network import UniA, build
+from unia.recipe import Recipe
 from unia.training.optimiser import build_optimiser, parameter_groups, set_learning_rate
 from unia.training.schedule import learning_rate
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from unia.config import Recipe, load
+from unia.config import load
+from unia.recipe import Recipe
 from unia.training.objective import Plan
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unia.config import Train, load
+from unia.config import load
 from unia.data.normalise import normalise, to_tensor
 from unia.data.samples import Sample, Split
 from unia.data.stream import Positions, SampleStream, loader
+from unia.recipe import Train
 
 ROOT = Path(__file__).parents[2]
 COUNT, BATCH, ITERATIONS = 7, 4, 5

@@ -9,7 +9,7 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from project import ROOT, Project
 
-from unia.config import SECTIONS, STEPS
+from unia.recipe import SECTIONS, STEPS
 
 Node = tuple[str, frozenset[str], frozenset[str]]  # command, inputs, outputs
 

@@ -19,9 +19,9 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from PIL import Image
 
-from unia.config import AcdcData
 from unia.data.samples import Dataset, Sample, write_label
 from unia.errors import UserError
+from unia.recipe import AcdcData
 from unia.steps.parallel import for_each
 
 CLASSES = ("RV", "Myo", "LV")

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from unia.config import CocoData
 from unia.data.samples import Dataset, Sample, write_label
 from unia.errors import UserError
 from unia.files import read_json
 from unia.progress import track
+from unia.recipe import CocoData
 from unia.steps.parallel import cores
 
 CATEGORIES = {

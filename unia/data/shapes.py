@@ -17,10 +17,10 @@ from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from unia.config import ShapesData
 from unia.data.samples import write_label
 from unia.files import atomic, write_text
 from unia.progress import track
+from unia.recipe import ShapesData
 
 CLASSES = ("disc", "square", "triangle", "ring", "cross", "star")
 TELLING = {"triangle": "waves", "disc": "meadow"}

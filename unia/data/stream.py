@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from unia.config import Train
 from unia.data.normalise import normalise, to_tensor
 from unia.data.samples import Split, read_image
+from unia.recipe import Train
 
 
 class SampleStream(Dataset[tuple[Tensor, Tensor]]):

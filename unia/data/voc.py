@@ -8,11 +8,11 @@ from xml.etree import ElementTree as XML
 import numpy as np
 from scipy.io import loadmat
 
-from unia.config import ShapesData, VocData
 from unia.data import layout, shapes
 from unia.data.samples import IGNORE, Dataset, Sample, read_mask, write_label
 from unia.errors import UserError
 from unia.progress import track
+from unia.recipe import ShapesData, VocData
 
 CLASSES = (
     "aeroplane",

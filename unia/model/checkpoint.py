@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from unia.config import Model
 from unia.errors import UserError
 from unia.files import atomic
 from unia.model.network import UniA, build
+from unia.recipe import Model
 
 NAMES = (  # ours, the reference's: prefixes, first match wins
     ("backbone.vit.", "encoder."),

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unia.config import Model
 from unia.errors import UserError
 from unia.model.backbone import Backbone
 from unia.model.heads import Affinity, LargeFOV
 from unia.model.uncertainty import Uncertainty
+from unia.recipe import Model
 
 
 class Output(NamedTuple):

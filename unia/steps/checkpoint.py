@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from unia.config import Model
 from unia.data import coco, voc
 from unia.errors import UserError
 from unia.files import atomic
@@ -20,6 +19,7 @@ from unia.model.checkpoint import (
     to_reference,
 )
 from unia.model.network import build
+from unia.recipe import Model
 
 COCO_CLASSES = tuple(coco.CATEGORIES.values())
 

@@ -10,10 +10,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from unia.config import Crf
 from unia.data.samples import Sample, load_split, read_image, write_label
 from unia.errors import UserError
 from unia.files import atomic
+from unia.recipe import Crf
 from unia.steps.parallel import for_each
 
 

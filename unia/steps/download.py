@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from unia.config import AcdcData, CocoData, Data, ShapesData, VocData
 from unia.data import official, shapes
 from unia.data.archives import SUFFIXES, Archive, fetch, is_archive, top, unpack
 from unia.errors import UserError
 from unia.files import sha256_tree, write_json
 from unia.progress import say
+from unia.recipe import AcdcData, CocoData, Data, ShapesData, VocData
 
 
 def download(dataset: str, data: Data, out: Path) -> None:

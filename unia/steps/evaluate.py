@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from unia.config import Recipe
 from unia.data.samples import load_split
+from unia.recipe import Recipe
 from unia.steps.checkpoint import import_checkpoint
 from unia.steps.crf import crf
 from unia.steps.infer import infer

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from unia.config import Infer, PseudoLabel
 from unia.data.normalise import normalise, to_tensor
 from unia.data.samples import Split, load_split, read_image, write_label
 from unia.errors import UserError
@@ -24,6 +23,7 @@ from unia.model.checkpoint import load, read_header
 from unia.model.network import UniA
 from unia.model.segment import multi_scale_logits, squares
 from unia.progress import track
+from unia.recipe import Infer, PseudoLabel
 from unia.refine.affinity import affinity_label
 from unia.refine.pseudo_label import cam_label_background, mutual
 from unia.refine.resize import resize
@@ -127,7 +127,9 @@ def predict(
         found[i]["seg_ms"] = logits[i][None].max(1).indices
         maps = {kind: label[0].to(torch.uint8).cpu().numpy() for kind, label in found[i].items()}
         probability = logits[i].softmax(0)
-        classes = (probability.amax((1, 2)) > config.probability_floor).nonzero().flatten()
+        likely = probability.amax((1, 2)) > config.probability_floor
+        likely[found[i]["seg_ms"].unique()] = True  # who wins a pixel stays, whatever the floor
+        classes = likely.nonzero().flatten()
         stored = probability[classes].half().cpu().numpy()
         predictions.append(Prediction(name, maps, classes.to(torch.uint8).cpu().numpy(), stored))
     return predictions

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from unia.config import AcdcData, CocoData, Data
 from unia.data import acdc, coco, voc
 from unia.data.samples import IGNORE, Dataset, Sample, read_mask, write_dataset
 from unia.errors import UserError
 from unia.files import atomic, read_json, sha256
 from unia.progress import say, track
+from unia.recipe import AcdcData, CocoData, Data
 from unia.steps.parallel import cores
 
 SHOWN = 20  # problems told at once

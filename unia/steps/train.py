@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from unia.config import Recipe
 from unia.data.samples import Split, load_split
 from unia.data.stream import Positions, loader
 from unia.errors import UserError
@@ -14,6 +13,7 @@ from unia.files import atomic
 from unia.model.checkpoint import Header, load_backbone, save_checkpoint
 from unia.model.network import UniA, build
 from unia.progress import say
+from unia.recipe import Recipe
 from unia.training.loop import fit
 
 CURVE = (

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from unia.config import Recipe
 from unia.errors import UserError
 from unia.model.network import UniA
 from unia.progress import track
+from unia.recipe import Recipe
 from unia.training.objective import Objective, Plan
 from unia.training.optimiser import build_optimiser, set_learning_rate
 from unia.training.recorded import RecordedStep, Step

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unia.config import Losses, PseudoLabel, Recipe, SwitchedLoss
 from unia.data.normalise import denormalise
 from unia.losses.affinity import contrastive_affinity
 from unia.losses.classification import classification
@@ -21,6 +20,7 @@ from unia.losses.ptc import ptc
 from unia.losses.segmentation import segmentation
 from unia.model.cam import multi_scale_cams
 from unia.model.network import Output, UniA
+from unia.recipe import Losses, PseudoLabel, Recipe, SwitchedLoss
 from unia.refine.affinity import radius_mask
 from unia.refine.pseudo_label import (
     cam_label,

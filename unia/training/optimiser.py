@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from unia.config import Train
 from unia.model.network import UniA
+from unia.recipe import Train
 from unia.training.schedule import learning_rate
 
 

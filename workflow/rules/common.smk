@@ -7,8 +7,9 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from unia.config import STEPS, load, settings_between
+from unia.config import load, settings_between
 from unia.errors import UserError
+from unia.recipe import STEPS
 
 
 def typed(value):

@@ -1,0 +1,83 @@
+"""Any checkpoint, ours or the reference's: import, export and evaluate."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unia.commands.options import Out, Split, reads_params, running
+from unia.config import Params
+
+app = typer.Typer()
+checkpoint_app = typer.Typer(no_args_is_help=True, help="Checkpoints of the reference, in and out.")
+app.add_typer(checkpoint_app, name="checkpoint")
+
+
+class Form(StrEnum):
+    """The two forms of the reference's checkpoints."""
+
+    voc = "voc"
+    coco = "coco"
+
+
+@app.command()
+@reads_params
+def evaluate(
+    params: Params,
+    checkpoint: Annotated[Path, typer.Argument(help="Ours (.safetensors) or the reference's (.pth).")],
+    dataset: Annotated[str, typer.Option("--dataset", help="A dataset of params.yaml.")],
+    data: Annotated[Path | None, typer.Option("--data", help="Prepared; data/<dataset> by default.")] = None,
+    split: Split = "val",
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for all that is made.")] = None,
+) -> None:
+    """Infer, CRF, score and table for any checkpoint, the reference's too."""
+    from rich.console import Console
+
+    from unia.steps.evaluate import evaluate as step
+    from unia.steps.table import show as render
+
+    data = data or Path("data") / dataset
+    out = out or Path("results/evaluate") / f"{checkpoint.stem}_{dataset}_{split}"
+    with running("evaluate", params, dataset, {"checkpoint": checkpoint, "data": data}, out, split):
+        step(checkpoint, dataset, params.recipe(dataset), data, split, out)
+    Console().print(render(out / "table.csv"))
+
+
+@checkpoint_app.command("import")
+@reads_params
+def import_checkpoint(
+    params: Params,
+    file: Annotated[Path, typer.Argument(help="A checkpoint of the reference, VOC or COCO form.")],
+    out: Out,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="Whose model it is; by default voc or coco, by its classes."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Prepared, for its classes; by default VOC's or COCO's own.")
+    ] = None,
+) -> None:
+    """Write a reference checkpoint as one of ours (.safetensors)."""
+    from unia.data.samples import load_split
+    from unia.steps.checkpoint import import_checkpoint as step
+    from unia.steps.checkpoint import official
+
+    if dataset is None or data is None:
+        named, classes = official(file)
+        dataset = dataset or named
+    else:
+        classes = load_split(data, "train").classes
+    step(file, dataset, params.recipe(dataset).model, classes, out)
+
+
+@checkpoint_app.command("export")
+def export_checkpoint(
+    file: Annotated[Path, typer.Argument(help="One of our checkpoints.")],
+    out: Out,
+    form: Annotated[Form, typer.Option("--form", help="The reference's form.")] = Form.voc,
+) -> None:
+    """Write one of our checkpoints in the reference's form (torch.save)."""
+    from unia.steps.checkpoint import export_checkpoint as step
+
+    step(file, form.value, out)

@@ -1,0 +1,155 @@
+"""The steps of the pipeline as commands; what each does is in `unia.steps`, imported when it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unia.commands.options import Data, Dataset, Out, Predictions, Split, reads_params, running
+from unia.config import Params
+
+app = typer.Typer()
+
+
+@app.command()
+@reads_params
+def download(
+    params: Params,
+    dataset: Dataset,
+    out: Out,
+) -> None:
+    """Fetch, generate or find a dataset's raw data, and write down what it is (a JSON file).
+
+    Reads the section data of the dataset.
+    """
+    from unia.steps.download import download as step
+
+    with running("download", params, dataset, {}, out):
+        step(dataset, params.recipe(dataset).data, out)
+
+
+@app.command()
+@reads_params
+def prepare(
+    params: Params,
+    dataset: Dataset,
+    raw: Annotated[Path, typer.Option("--raw", help="The JSON file of `unia download`.")],
+    out: Out,
+) -> None:
+    """Check the raw data; write its splits, masks and image-level labels in one common form (a folder).
+
+    Reads the section data of the dataset.
+    """
+    from unia.steps.prepare import prepare as step
+
+    with running("prepare", params, dataset, {"raw": raw}, out):
+        step(dataset, params.recipe(dataset).data, raw, out)
+
+
+@app.command()
+@reads_params
+def train(
+    params: Params,
+    dataset: Dataset,
+    data: Data,
+    out: Out,
+) -> None:
+    """Train on the split train; write a folder with checkpoint.safetensors and losses.csv.
+
+    Reads the sections model, pseudo_label, losses and train.
+    """
+    from unia.steps.train import train as step
+
+    with running("train", params, dataset, {"data": data}, out) as run:
+        step(dataset, params.recipe(dataset), data, out, lambda at, values: run.log_metrics(values, at=at))
+
+
+@app.command()
+@reads_params
+def infer(
+    params: Params,
+    dataset: Dataset,
+    data: Data,
+    split: Split,
+    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A checkpoint of `unia train`.")],
+    out: Out,
+) -> None:
+    """Predict a split: label maps of every kind, and probabilities for the CRF (a folder).
+
+    Reads the sections pseudo_label and infer; the model is the checkpoint's.
+    """
+    from unia.steps.infer import infer as step
+
+    recipe = params.recipe(dataset)
+    inputs = {"data": data, "checkpoint": checkpoint}
+    with running("infer", params, dataset, inputs, out, split) as run:
+        step(recipe.pseudo_label, recipe.infer, data, split, checkpoint, out)
+        from unia.tracking.figures import panel
+
+        run.log_figure(panel(data, split, out), "predictions")
+
+
+@app.command()
+@reads_params
+def crf(
+    params: Params,
+    dataset: Dataset,
+    data: Data,
+    split: Split,
+    predictions: Predictions,
+    out: Out,
+) -> None:
+    """Refine the multi-scale segmentation by a dense CRF: label maps (a folder). Reads the section crf."""
+    from unia.steps.crf import crf as step
+
+    inputs = {"data": data, "predictions": predictions}
+    with running("crf", params, dataset, inputs, out, split):
+        step(params.recipe(dataset).crf, data, split, predictions, out)
+
+
+@app.command()
+@reads_params
+def score(
+    params: Params,
+    dataset: Dataset,
+    data: Data,
+    split: Split,
+    predictions: Predictions,
+    crf: Annotated[Path, typer.Option("--crf", help="The folder of `unia crf`.")],
+    out: Out,
+) -> None:
+    """Compare every kind of prediction with the ground truth: confusion matrices (a JSON file)."""
+    from unia.steps.score import score as step
+    from unia.steps.table import confusion_figure, summary
+
+    inputs = {"data": data, "predictions": predictions, "crf": crf}
+    with running("score", params, dataset, inputs, out, split) as run:
+        step(data, split, predictions, crf, out)
+        run.log_metrics(summary(out))
+        run.log_figure(confusion_figure(out), "confusion")
+
+
+@app.command()
+@reads_params
+def table(
+    params: Params,
+    dataset: Dataset,
+    scores: Annotated[Path, typer.Option("--scores", help="The JSON file of `unia score`.")],
+    out: Out,
+) -> None:
+    """Write the table of scores (CSV): a row for each kind of prediction."""
+    from unia.steps.table import table as step
+
+    with running("table", params, dataset, {"scores": scores}, out):
+        step(scores, out)
+
+
+@app.command()
+def show(tables: Annotated[list[Path], typer.Argument(help="Tables of `unia table`.")]) -> None:
+    """Print tables, readably."""
+    from rich.console import Console
+
+    from unia.steps.table import show as render
+
+    for path in tables:
+        Console().print(render(path))

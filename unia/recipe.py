@@ -1,0 +1,225 @@
+"""The sections of params.yaml as types: what each step may be told, and what it refuses.
+
+A dataset's `Recipe` is read and merged by `unia.config`; `STEPS` says which step reads which section.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Scales = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ViT(Section):
+    """Changes to the timm model's own numbers; None leaves them."""
+
+    img_size: Positive | None = None
+    patch_size: Positive | None = None
+    embed_dim: Positive | None = None
+    depth: Annotated[int, Field(ge=3)] | None = None
+    num_heads: Positive | None = None
+
+
+class Model(Section):
+    backbone: str
+    weights: str | None
+    vit: ViT
+    uncertainty: bool
+    hidden: Positive
+    heads: Positive
+    pooling: Positive
+    mlp: tuple[Positive, Positive]
+    mean_mlp: Literal["shared", "separate"]
+    decoder: Positive
+    dilation: Positive
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "Model":
+        if self.hidden % self.heads:
+            raise ValueError(f"heads: {self.heads} must divide hidden: {self.hidden}")
+        return self
+
+
+class PseudoLabel(Section):
+    cam_scales: Scales
+    high: Fraction
+    low: Fraction
+    background: Fraction
+    par_iterations: Count
+    par_dilations: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    radius: Positive
+    late_after: Count
+    token_resize: Literal["nearest", "bilinear"]
+
+    @model_validator(mode="after")
+    def _low_below_high(self) -> "PseudoLabel":
+        if self.low >= self.high:
+            raise ValueError(f"low: {self.low} must be below high: {self.high}")
+        return self
+
+
+class Loss(Section):
+    weight: Weight
+
+
+class TimedLoss(Loss):
+    after: Count
+
+
+class SwitchedLoss(TimedLoss):
+    mutual_after: Count | None
+
+
+class DistributionLoss(SwitchedLoss):
+    samples: Positive
+
+
+class EnergyLoss(TimedLoss):
+    sigma_rgb: PositiveFloat
+    sigma_xy: PositiveFloat
+    scale: Annotated[float, Field(gt=0, le=1)]
+    filter: Literal["lattice", "exact"]
+
+
+class Losses(Section):
+    classification: Loss
+    classification_aux: Loss
+    ptc: TimedLoss
+    affinity: SwitchedLoss
+    distribution: DistributionLoss
+    segmentation: SwitchedLoss
+    energy: EnergyLoss
+
+
+class Train(Section):
+    seed: Count
+    crop: Positive
+    batch: Positive
+    accumulate: Positive
+    iterations: Positive
+    lr: PositiveFloat
+    head_lr: PositiveFloat
+    weight_decay: Weight
+    warmup: Count
+    warmup_ratio: PositiveFloat
+    power: PositiveFloat
+    crop_scale: tuple[Fraction, Fraction]
+    mirror: Fraction
+    jitter: tuple[Weight, Weight, Weight, Annotated[float, Field(ge=0, le=0.5)]]
+    jitter_probability: Fraction
+    train_affinity_bias: bool
+    precision: Literal["bf16", "float32"]
+    workers: Count
+    log_every: Positive
+
+    @model_validator(mode="after")
+    def _parts_divide(self) -> "Train":
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate: {self.accumulate} must divide batch: {self.batch}")
+        return self
+
+
+class Infer(Section):
+    crop: Positive
+    scales: Scales
+    batch: Positive
+    probability_floor: Fraction
+
+
+class Crf(Section):
+    iterations: Count
+    gaussian_sxy: PositiveFloat
+    gaussian_compat: Weight
+    bilateral_sxy: PositiveFloat
+    bilateral_srgb: PositiveFloat
+    bilateral_compat: Weight
+
+
+class ShapesData(Section):
+    kind: Literal["shapes"]
+    size: Annotated[int, Field(ge=32)]
+    train: Positive
+    val: Positive
+    seed: Count
+
+
+class VocData(Section):
+    kind: Literal["voc"]
+    source: str | None
+    augmented: Literal["zip", "sbd"]
+    labels: Literal["annotations", "masks"]
+
+
+class CocoData(Section):
+    kind: Literal["coco"]
+    source: str | None
+
+
+class AcdcData(Section):
+    kind: Literal["acdc"]
+    source: str | None
+    target: Literal["classes", "heart"]
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: Count
+    percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]]
+
+    @model_validator(mode="after")
+    def _window(self) -> "AcdcData":
+        if self.percentiles[0] >= self.percentiles[1]:
+            raise ValueError("percentiles: the first must be below the second")
+        return self
+
+
+Data = Annotated[ShapesData | VocData | CocoData | AcdcData, Field(discriminator="kind")]
+DATA_KINDS = {get_args(m.model_fields["kind"].annotation)[0]: m for m in get_args(get_args(Data)[0])}
+
+
+class Recipe(Section):
+    """All that one dataset's pipeline uses."""
+
+    data: Data
+    model: Model
+    pseudo_label: PseudoLabel
+    losses: Losses
+    train: Train
+    infer: Infer
+    crf: Crf
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if not self.model.uncertainty and self.losses.distribution.weight > 0:
+            raise ValueError(
+                "model.uncertainty: false leaves losses.distribution nothing to compare; "
+                "set losses.distribution.weight: 0"
+            )
+        patch = self.model.vit.patch_size
+        for name, crop in (("train.crop", self.train.crop), ("infer.crop", self.infer.crop)):
+            if patch is not None and crop % patch:
+                raise ValueError(f"{name}: {crop} is no multiple of model.vit.patch_size: {patch}")
+        return self
+
+
+SECTIONS = tuple(name for name in Recipe.model_fields if name != "data")
+"""The sections that `recipe`, `small` and every dataset hold."""
+
+STEPS: Mapping[str, tuple[str, ...]] = {
+    "download": ("data",),
+    "prepare": ("data",),
+    "train": ("model", "pseudo_label", "losses", "train"),
+    "infer": ("pseudo_label", "infer"),
+    "crf": ("crf",),
+    "score": (),
+    "evaluate": ("model", "pseudo_label", "infer", "crf"),
+    "table": (),
+}
+"""Step -> the sections it reads: what makes it run again when it changes."""
