@@ -180,7 +180,25 @@ class AcdcData(Section):
         return self
 
 
-Data = Annotated[ShapesData | VocData | CocoData | AcdcData, Field(discriminator="kind")]
+class ImagesData(Section):
+    """Own images, with labels.csv beside them."""
+
+    kind: Literal["images"]
+    source: str
+    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=254)]
+    licence: str = ""
+    citation: str = ""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "ImagesData":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: each may be named once")
+        if any(not name.strip() or ";" in name for name in self.classes):
+            raise ValueError("classes: names may not be empty, nor hold a ;")
+        return self
+
+
+Data = Annotated[ShapesData | VocData | CocoData | AcdcData | ImagesData, Field(discriminator="kind")]
 DATA_KINDS = {get_args(m.model_fields["kind"].annotation)[0]: m for m in get_args(get_args(Data)[0])}
 
 

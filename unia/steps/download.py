@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from unia.data import official, shapes
+from unia.data import images, official, shapes
 from unia.data.archives import SUFFIXES, Archive, fetch, is_archive, top, unpack
 from unia.errors import UserError
 from unia.files import sha256_tree, write_json
 from unia.progress import say
-from unia.recipe import AcdcData, CocoData, Data, ShapesData, VocData
+from unia.recipe import AcdcData, CocoData, Data, ImagesData, ShapesData, VocData
 
 
 def download(dataset: str, data: Data, out: Path) -> None:
@@ -33,7 +33,7 @@ def download(dataset: str, data: Data, out: Path) -> None:
     )
 
 
-def _origins(dataset: str, data: VocData | CocoData | AcdcData, folder: Path) -> list[Path]:
+def _origins(dataset: str, data: VocData | CocoData | AcdcData | ImagesData, folder: Path) -> list[Path]:
     """Archives and folders that the data comes from; archives unpacked in their own folder are left out."""
     key = f"datasets.{dataset}.data.source"
     if data.source is None:
@@ -44,6 +44,10 @@ def _origins(dataset: str, data: VocData | CocoData | AcdcData, folder: Path) ->
             )
         return [fetch(archive, folder / "archives") for archive in _official(key, data)]
     source = Path(data.source)
+    if isinstance(data, ImagesData):
+        if not (source / images.TABLE).is_file():
+            raise UserError(f"{key}: {source} holds no {images.TABLE}; see the chapter on own data")
+        return [source]
     if not source.exists():
         raise UserError(f"{key}: {source} does not exist")
     if is_archive(source):

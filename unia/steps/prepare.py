@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from unia.data import acdc, coco, voc
+from unia.data import acdc, coco, images, voc
 from unia.data.samples import IGNORE, Dataset, Sample, read_mask, write_dataset
 from unia.errors import UserError
 from unia.files import atomic, read_json, sha256
 from unia.progress import say, track
-from unia.recipe import AcdcData, CocoData, Data
+from unia.recipe import AcdcData, CocoData, Data, ImagesData
 from unia.steps.parallel import cores
 
 SHOWN = 20  # problems told at once
@@ -37,6 +37,8 @@ def prepare(dataset: str, data: Data, raw: Path, out: Path) -> None:
             found = coco.read(data, roots[0], folder, out)
         elif isinstance(data, AcdcData):
             found = acdc.read(data, roots[0], folder, out)
+        elif isinstance(data, ImagesData):
+            found = images.read(data, roots[0])
         else:
             found = voc.read(data, roots, folder, out)
         checksums = check(dataset, found, folder, out)

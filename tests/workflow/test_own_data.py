@@ -1,0 +1,103 @@
+"""README's chapter on own data, followed to the letter on drawn flowers."""
+
+import csv
+import io
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from project import ROOT, Project
+
+from unia.data.samples import write_label
+
+pytestmark = pytest.mark.slow
+CHAPTER = (ROOT / "README.md").read_text(encoding="utf-8").split("## Your own images")[1].split("\n## ")[0]
+COLOURS = {"rose": (200, 30, 60), "tulip": (240, 200, 40)}
+
+
+def block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", CHAPTER, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def draw(folder: Path, row: dict[str, str]) -> None:
+    """The image, and the mask where the row names one: a disc for each label."""
+    image = np.full((48, 64, 3), (60, 120, 60), np.uint8)
+    mask = np.zeros((48, 64), np.uint8)
+    y, x = np.mgrid[:48, :64]
+    for place, name in enumerate(filter(None, row["labels"].split(";"))):
+        disc = (y - 24) ** 2 + (x - 20 - 24 * place) ** 2 < 100
+        image[disc] = COLOURS[name]
+        mask[disc] = list(COLOURS).index(name) + 1
+    (folder / row["image"]).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(folder / row["image"])
+    if row["mask"]:
+        (folder / row["mask"]).parent.mkdir(parents=True, exist_ok=True)
+        write_label(folder / row["mask"], mask)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path)
+    flowers = tmp_path / "flowers"
+    for row in csv.DictReader(io.StringIO(block("csv"))):
+        draw(flowers, row)
+    (flowers / "labels.csv").write_text(block("csv"))
+    with (tmp_path / "params.yaml").open("a") as params:
+        params.write("\n" + block("yaml"))
+    return project
+
+
+def test_the_chapter_as_written(project: Project) -> None:
+    lines = re.findall(r"^\$ (.+)$", CHAPTER, re.MULTILINE)
+    for line in lines:
+        project.ok(*shlex.split(line))
+    with (project.folder / "results/flowers_val.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["prediction"] for row in rows][-1] == "seg_ms_crf"
+    assert {"IoU rose", "IoU tulip"} <= set(rows[0])
+
+
+def prepare(project: Project, table: str) -> str:
+    """What `unia prepare` says of a table of labels; it must refuse it."""
+    (project.folder / "flowers/labels.csv").write_text(table)
+    project.ok("unia", "download", "flowers", "--out", "raw.json")
+    done = project.run("unia", "prepare", "flowers", "--raw", "raw.json", "--out", "out")
+    assert done.returncode == 1
+    assert not (project.folder / "out").exists()
+    return done.stdout
+
+
+def test_every_wrong_row_is_named(project: Project) -> None:
+    said = prepare(
+        project,
+        "image,split,labels,mask\n"
+        "images/0001.jpg,train,rose,\n"
+        "images/0001.jpg,train,rose,\n"
+        "images/0002.jpg,training,rose,\n"
+        "images/0003.jpg,train,lily,\n"
+        "../secret.jpg,train,rose,\n"
+        "images/none.jpg,val,rose,\n",
+    )
+    assert "labels.csv:4: split must be one of train, val, test (it is 'training')" in said
+    assert "labels.csv:5: 'lily' is none of data.classes: rose, tulip" in said
+    assert "labels.csv:6: '../secret.jpg' must be a path below flowers" in said
+    assert "images_0001 is listed more than once" in said
+    assert "none.jpg: is missing" in said
+
+
+def test_a_table_without_its_columns(project: Project) -> None:
+    assert "labels.csv: lacks the column split; it needs image, split, labels" in prepare(
+        project, "image,labels\nimages/0001.jpg,rose\n"
+    )
+
+
+def test_a_folder_without_a_table(project: Project) -> None:
+    (project.folder / "flowers/labels.csv").unlink()
+    done = project.run("unia", "download", "flowers", "--out", "raw.json")
+    assert done.returncode == 1
+    assert "datasets.flowers.data.source: flowers holds no labels.csv" in done.stdout
