@@ -2,12 +2,23 @@
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from unia.errors import UserError
-from unia.files import atomic, read_json, remove, sha256, sha256_tree, write_json, write_text
+from unia.files import (
+    atomic,
+    content,
+    read_json,
+    read_listing,
+    remove,
+    sha256,
+    sha256_tree,
+    write_json,
+    write_text,
+)
 
 
 def names(folder: Path) -> set[str]:
@@ -180,3 +191,25 @@ def test_sha256_of_a_tree_sees_every_change(change: str, tmp_path: Path) -> None
         (folder / "b" / "c").write_text("3")
         (folder / "b" / "d").write_text("2")
     assert sha256_tree(folder) != before
+
+
+def test_a_folder_s_list_is_what_sha256sum_writes(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "tree")
+    for name in ("new\nline", "back\\slash\\n", "Zürich", "two  spaces", "b.x"):
+        (folder / name).write_text(name)
+    found = content(folder)
+    assert found.files is not None
+    assert found.sha256 == hashlib.sha256(found.files.encode()).hexdigest() == sha256_tree(folder)
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "-"], cwd=folder, input=found.files.encode()
+    )
+    assert checked.returncode == 0
+    own = {str(p.relative_to(folder)): sha256(p) for p in folder.rglob("*") if p.is_file()}
+    assert read_listing(found.files) == own
+    assert found.files.count("\n") == len(own) == 8
+
+
+def test_nothing_has_no_hash(tmp_path: Path) -> None:
+    assert content(tmp_path / "absent").sha256 is None
+    with pytest.raises(FileNotFoundError):
+        sha256_tree(tmp_path / "absent")

@@ -1,10 +1,16 @@
-"""Outputs appear whole or not at all: written under a temporary name, then renamed."""
+"""Outputs appear whole or not at all: written under a temporary name, then renamed.
+
+What lies in a file or a folder is known by its sha256.
+"""
 
 import hashlib
 import json
+import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +71,60 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_tree(path: Path) -> str:
-    """One sha256 for a file, or for a folder: of its sorted relative names and file hashes.
+@dataclass(frozen=True)
+class Content:
+    """What lies at `path`: its sha256 and, of a folder, the list of its files that this is the sha256 of.
+
+    The list reads as `sha256sum` writes it, sorted by name; both are None where nothing lies.
+    """
+
+    path: Path
+    sha256: str | None
+    files: str | None = None
+
+
+def content(path: Path) -> Content:
+    """Read and hash the file, or every file of the folder, at `path`, each once.
 
     Names that start with a dot are left out: they belong to the tools, not to the data.
     """
     if not path.is_dir():
-        return sha256(path)
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path)
-        if file.is_file() and not any(part.startswith(".") for part in name.parts):
-            digest.update(f"{name.as_posix()}\0{sha256(file)}\n".encode())
-    return digest.hexdigest()
+        return Content(path, sha256(path) if path.exists() else None)
+    files = listing({name: sha256(path / name) for name in names(path)})
+    return Content(path, hashlib.sha256(os.fsencode(files)).hexdigest(), files)
+
+
+def names(folder: Path) -> list[str]:
+    """The files at any depth below `folder`, sorted, but for those that start with a dot."""
+    found = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return sorted(name.as_posix() for name in found if not any(part.startswith(".") for part in name.parts))
+
+
+def listing(sums: Mapping[str, str]) -> str:
+    """name -> sha256 as the lines of `sha256sum`."""
+    return "".join(_line(name, digest) for name, digest in sums.items())
+
+
+def read_listing(text: str) -> dict[str, str]:
+    """The name -> sha256 of `listing`."""
+    sums = {}
+    for line in text.split("\n")[:-1]:
+        digest, _, name = line.partition("  ")
+        if digest.startswith("\\"):
+            digest, name = digest[1:], re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], name)
+        sums[name] = digest
+    return sums
+
+
+def sha256_tree(path: Path) -> str:
+    """The sha256 of a file, or of a folder's list of files; FileNotFoundError where nothing lies."""
+    found = content(path).sha256
+    if found is None:
+        raise FileNotFoundError(path)
+    return found
+
+
+def _line(name: str, digest: str) -> str:
+    if "\\" in name or "\n" in name:
+        digest, name = f"\\{digest}", name.replace("\\", "\\\\").replace("\n", "\\n")
+    return f"{digest}  {name}\n"

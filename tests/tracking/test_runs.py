@@ -1,6 +1,5 @@
 """Runs are found again in MLflow's own store; no trouble of the store reaches the step."""
 
-import json
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from unia.files import sha256, sha256_tree
+from unia.files import sha256_tree
 from unia.tracking.record import flatten
 from unia.tracking.runs import step_run
 
@@ -145,32 +144,10 @@ def test_a_step_that_fails_raises_its_own_error_without_a_store(folder: Path) ->
     assert not (folder / "model.bin.run.json").exists()
 
 
-def test_the_side_file_says_what_the_outputs_were_made_of(folder: Path) -> None:
-    (folder / "mlflow.db").mkdir()
-    train(folder)
-    record = json.loads((folder / "model.bin.run.json").read_text())
-    assert (record["step"], record["dataset"], record["mlflow_run_id"]) == ("train", "shapes", None)
-    assert record["params"] == SETTINGS
-    assert record["inputs"]["data"]["sha256"] == sha256_tree(folder / "data")
-    assert record["outputs"]["model"] == {
-        "path": str(folder / "model.bin"),
-        "sha256": sha256(folder / "model.bin"),
-    }
-    assert set(record) >= {"command", "started", "seconds", "git", "versions", "mlflow_experiment"}
-
-
 def test_only_the_first_of_several_processes_records(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     assert train(folder) is None
     assert sorted(path.name for path in folder.iterdir()) == ["data", "model.bin"]
-
-
-def test_git_may_be_absent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "mlflow.db").mkdir()
-    monkeypatch.setenv("PATH", "")
-    train(folder)
-    record = json.loads((folder / "model.bin.run.json").read_text())
-    assert record["git"] == {"commit": None, "dirty": None}
 
 
 def test_settings_are_flattened_with_dots() -> None:

@@ -24,8 +24,8 @@ def download(
     """
     from unia.steps.download import download as step
 
-    with running("download", params, dataset, {}, out):
-        step(dataset, params.recipe(dataset).data, out)
+    with running("download", params, dataset, {}, out) as run:
+        run.sources = step(dataset, params.recipe(dataset).data, out)
 
 
 @app.command()
@@ -60,7 +60,9 @@ def train(
     """
     from unia.steps.train import train as step
 
-    with running("train", params, dataset, {"data": data}, out) as run:
+    weights = params.recipe(dataset).model.weights
+    inputs = {"data": data} | ({} if weights in (None, "timm") else {"weights": Path(weights)})
+    with running("train", params, dataset, inputs, out) as run:
         step(dataset, params.recipe(dataset), data, out, lambda at, values: run.log_metrics(values, at=at))
 
 

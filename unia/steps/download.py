@@ -5,13 +5,13 @@ from pathlib import Path
 from unia.data import images, official, shapes
 from unia.data.archives import SUFFIXES, Archive, fetch, is_archive, top, unpack
 from unia.errors import UserError
-from unia.files import sha256_tree, write_json
+from unia.files import Content, content, write_json
 from unia.progress import say
 from unia.recipe import AcdcData, CocoData, Data, ImagesData, ShapesData, VocData
 
 
-def download(dataset: str, data: Data, out: Path) -> None:
-    """Write `out`: kind, folders that hold the raw data, and the sha256 of what they came from.
+def download(dataset: str, data: Data, out: Path) -> list[Content]:
+    """Write `out`: kind, folders that hold the raw data, and the sha256 of what they came from; return that.
 
     Generated or unpacked data goes into `out` without its ending; folders are used where they are.
     Raises UserError where the source is missing or cannot be fetched.
@@ -23,14 +23,18 @@ def download(dataset: str, data: Data, out: Path) -> None:
     else:
         origins = _origins(dataset, data, folder)
     say(f"download {dataset}: hashing {', '.join(map(str, origins))}")
-    sums = {path: sha256_tree(path) for path in origins}
-    archives = {path: sums[path] for path in origins if is_archive(path)}
+    sources = [content(path) for path in origins]
+    archives = {source.path: str(source.sha256) for source in sources if is_archive(source.path)}
     roots = [unpack(archives, folder / "unpacked")] if archives else []
     roots += [path for path in origins if path not in archives]
-    sources = [{"path": str(path), "sha256": sums[path]} for path in origins]
-    write_json(
-        out, {"dataset": dataset, "kind": data.kind, "roots": [str(r) for r in roots], "sources": sources}
-    )
+    document = {
+        "dataset": dataset,
+        "kind": data.kind,
+        "roots": [str(root) for root in roots],
+        "sources": [{"path": str(source.path), "sha256": source.sha256} for source in sources],
+    }
+    write_json(out, document)
+    return sources
 
 
 def _origins(dataset: str, data: VocData | CocoData | AcdcData | ImagesData, folder: Path) -> list[Path]:

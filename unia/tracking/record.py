@@ -1,5 +1,8 @@
-"""What a run was made of: hashes of its data, the state of the code, the versions of its tools."""
+"""What a step was made with: the state of the code, the environment, the machine, the command."""
 
+import hashlib
+import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -7,33 +10,91 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from unia.files import sha256_tree
+import psutil
 
-Hashes = dict[str, dict[str, str | None]]
+from unia.files import sha256
 
-
-def hashes(paths: Mapping[str, Path]) -> Hashes:
-    """name -> {path, sha256} (of a file or a whole folder); the hash is None where nothing lies."""
-    return {
-        name: {"path": str(path), "sha256": sha256_tree(path) if path.exists() else None}
-        for name, path in paths.items()
-    }
+ROOT = Path(__file__).parents[2]
+LOCK = Path("envs/requirements.txt")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "scipy",
+    "pillow",
+    "safetensors",
+    "pydensecrf2",
+    "pycocotools",
+    "nibabel",
+    "unia",
+)
+CODE = ("*.py", "*.smk", "*.yaml", "Snakefile")  # what git does not know of, yet runs
+NO_CODE = ":(exclude)dvc.lock"  # DVC writes results' hashes there while the stages run
 
 
 def git_state() -> dict[str, Any]:
-    """{commit, dirty} of the repository that holds this code; both None without git or repository."""
+    """{commit, dirty, diff} of the repository that holds this code; all None without git or repository.
+
+    `diff` is the sha256 of what the working tree adds to the commit: changes of tracked files, and code
+    that git does not track. A clean tree has none.
+    """
     commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain") if commit else None
-    return {"commit": commit, "dirty": None if changes is None else changes != ""}
+    changes = _git("diff", "HEAD", "--", ".", NO_CODE)
+    untracked = _git("ls-files", "--others", "--exclude-standard", "--", *CODE)
+    if commit is None or changes is None or untracked is None:
+        return {"commit": None, "dirty": None, "diff": None}
+    digest = hashlib.sha256(os.fsencode(changes))
+    for name in untracked.splitlines():
+        digest.update(os.fsencode(f"{name}\0{sha256(ROOT / name)}\n"))
+    dirty = bool(changes or untracked)
+    return {"commit": commit, "dirty": dirty, "diff": digest.hexdigest() if dirty else None}
 
 
-def versions() -> dict[str, str]:
-    """Of Python, torch and unia."""
-    return {
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "torch": metadata.version("torch"),
-        "unia": metadata.version("unia"),
+def environment() -> dict[str, Any]:
+    """Lock file, versions, device and kind of host. torch is asked only where the step has imported it."""
+    found: dict[str, Any] = {
+        "lock": lock(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "host": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
+        "device": "CPU",
     }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["host"]["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
+        if torch.cuda.is_available():
+            found["device"] = torch.cuda.get_device_name()
+            found |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    return found
+
+
+def lock() -> str | None:
+    """The sha256 of the lock file that lies beside this code."""
+    path = ROOT / LOCK
+    return sha256(path) if path.exists() else None
+
+
+def command() -> list[str]:
+    """The command line of this process, without the place where its program lies."""
+    program, *arguments = sys.argv
+    return ["unia" if Path(program).name == "__main__.py" else Path(program).name, *arguments]
+
+
+def engine() -> str | None:
+    """snakemake or dvc, where one of them runs this process; None where it was started by hand."""
+    programs: set[str] = set()
+    try:
+        for parent in psutil.Process().parents():
+            programs |= {Path(part).name for part in parent.cmdline()[:3]}
+    except psutil.Error:  # a parent has ended, or is another user's
+        pass
+    return next((name for name in ("snakemake", "dvc") if name in programs), None)
+
+
+def settings() -> list[str]:
+    """The overrides of params.yaml that the environment holds (UNIA_SET, one a line)."""
+    return os.environ.get("UNIA_SET", "").splitlines()
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -47,10 +108,17 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _git(*arguments: str) -> str | None:
-    folder = Path(__file__).parent
+def _version(package: str) -> str | None:
     try:
-        result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30)
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-c", "core.quotepath=off", *arguments]
+    try:
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return result.stdout.strip() if result.returncode == 0 else None
+    return os.fsdecode(result.stdout).strip() if result.returncode == 0 else None

@@ -8,10 +8,9 @@ import logging
 import os
 import shlex
 import sqlite3
-import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from unia.files import write_json
+from unia.files import Content
 from unia.progress import say
-from unia.tracking.record import Hashes, flatten, git_state, hashes, versions
+from unia.tracking.receipt import contents, write_receipt
+from unia.tracking.record import command, engine, environment, flatten, git_state
+from unia.tracking.record import settings as overrides
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +38,8 @@ class Run:
 
     def __init__(self) -> None:
         self.id: str | None = None
+        self.sources: Sequence[Content] = ()
+        """What the step has found by itself, beside its inputs: for its receipt."""
         self._mlflow: Any = None
         self._waiting: list[Any] = []
         self._flushed = time.monotonic()
@@ -70,18 +73,18 @@ class Run:
         )
         self.id = active.info.run_id
 
-    def _describe(self, settings: Mapping[str, Any], inputs: Hashes, step: str) -> None:
+    def _describe(self, settings: Mapping[str, Any], inputs: Mapping[str, Content], step: str) -> None:
         """Parameters and data; the first 36 characters of a hash are its digest, the tag holds all."""
         from mlflow.data.dataset_source_registry import resolve_dataset_source
         from mlflow.data.meta_dataset import MetaDataset
 
         self._mlflow.log_params({key: str(value)[:PARAM] for key, value in flatten(settings).items()})
         for name, data in inputs.items():
-            if data["path"] is not None and data["sha256"] is not None:
+            if data.sha256 is not None:
                 with warnings.catch_warnings(action="ignore"):  # it knows two names for a local path
-                    source = resolve_dataset_source(str(Path(data["path"]).resolve()))
-                dataset = MetaDataset(source, name=name, digest=data["sha256"][:DIGEST])
-                self._mlflow.log_input(dataset, context=step, tags={"sha256": data["sha256"]})
+                    source = resolve_dataset_source(str(data.path.resolve()))
+                dataset = MetaDataset(source, name=name, digest=data.sha256[:DIGEST])
+                self._mlflow.log_input(dataset, context=step, tags={"sha256": data.sha256})
 
     def _flush(self) -> None:
         with self._guarded():
@@ -90,11 +93,11 @@ class Run:
         self._waiting = []
         self._flushed = time.monotonic()
 
-    def _end(self, status: str, outputs: Hashes) -> None:
+    def _end(self, status: str, outputs: Mapping[str, Content]) -> None:
         self._flush()
         with self._guarded():
             if self._mlflow is not None:
-                tags = {f"output.{name}": data["sha256"] for name, data in outputs.items() if data["sha256"]}
+                tags = {f"output.{name}": data.sha256 for name, data in outputs.items() if data.sha256}
                 self._mlflow.set_tags(tags)
                 self._mlflow.end_run(status)
 
@@ -133,7 +136,7 @@ def step_run(
         yield Run()
         return
     started, clock = datetime.now(UTC), time.monotonic()
-    git, used = git_state(), hashes(inputs)
+    git, used = git_state(), contents(inputs)
     run = Run()
     with run._guarded():
         _open(run, step, dataset, size, split, git)
@@ -144,25 +147,27 @@ def step_run(
     except BaseException as error:
         run._end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", {})
         raise
-    made = hashes(outputs)
+    made = contents(outputs)
     run._end("FINISHED", made)
-    if outputs:
-        first = next(iter(outputs.values()))
-        record = {
-            "step": step if split is None else f"{step} {split}",
+    if made:
+        about = {
+            "step": step,
+            "split": split,
             "dataset": dataset,
+            "size": size,
+            "command": command(),
+            "engine": engine(),
+            "settings": overrides(),
+            "params": settings,
+            "started": started.isoformat(timespec="seconds"),
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 3),
+            "git": git,
+            "environment": environment(),
             "mlflow_run_id": run.id,
             "mlflow_experiment": dataset if run.id else None,
-            "command": sys.argv,
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - clock, 3),
-            "params": settings,
-            "inputs": used,
-            "outputs": made,
-            "git": git,
-            "versions": versions(),
         }
-        write_json(first.with_name(f"{first.name}.run.json"), record)
+        write_receipt(about, used, run.sources, made)
 
 
 def _open(run: Run, step: str, dataset: str, size: str, split: str | None, git: Mapping[str, Any]) -> None:
@@ -184,7 +189,7 @@ def _open(run: Run, step: str, dataset: str, size: str, split: str | None, git: 
         client = mlflow.MlflowClient()
         experiment = _experiment(client, dataset, Path.cwd() / "mlartifacts" if own else None)
         parent = _parent(client, experiment, f"{dataset} {size}")
-    tags = {"unia.step": step, "unia.command": shlex.join(sys.argv)}
+    tags = {"unia.step": step, "unia.command": shlex.join(command())}
     if git["commit"] is not None:
         tags |= {"mlflow.source.git.commit": git["commit"], "git.dirty": str(git["dirty"]).lower()}
     run._start(mlflow, step if split is None else f"{step} {split}", experiment, parent, tags)
