@@ -87,7 +87,7 @@ def test_refused_at_its_line(right: str, wrong: str, key: str, reason: str, tmp_
 # (..., what holds the problem): keys that contradict each other or are not there
 AT_WHAT_HOLDS_IT = [
     ("    power: 0.9\n", "", "recipe.train.power", "is missing"),
-    ("      percentiles: [0, 99.5]", "      other: 0", "datasets.acdc.data.other", "known are: kind, source"),
+    ("      percentiles: [0, 99.5]", "      other: 0", "datasets.acdc.data.other", "known are: problems"),
     ("      seed: 0\n      percentiles", "      percentiles", "datasets.acdc.data.seed", "is missing"),
     ("    infer: {crop: 224}\n", "", "datasets.acdc", "lacks the section infer; write `infer: {}`"),
     ("      kind: voc", "      kind: vok", "datasets.voc.data", "'vok'"),

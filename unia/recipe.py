@@ -145,7 +145,13 @@ class Crf(Section):
     bilateral_compat: Weight
 
 
-class ShapesData(Section):
+class AnyData(Section):
+    """What every kind of dataset may be told."""
+
+    problems: Literal["stop", "leave_out"] = "stop"
+
+
+class ShapesData(AnyData):
     kind: Literal["shapes"]
     size: Annotated[int, Field(ge=32)]
     train: Positive
@@ -153,19 +159,21 @@ class ShapesData(Section):
     seed: Count
 
 
-class VocData(Section):
+class VocData(AnyData):
     kind: Literal["voc"]
     source: str | None
     augmented: Literal["zip", "sbd"]
     labels: Literal["annotations", "masks"]
 
 
-class CocoData(Section):
+class CocoData(AnyData):
     kind: Literal["coco"]
     source: str | None
+    crowd: Literal["paint", "skip", "ignore"]
+    min_area: Count
 
 
-class AcdcData(Section):
+class AcdcData(AnyData):
     kind: Literal["acdc"]
     source: str | None
     target: Literal["classes", "heart"]
@@ -180,7 +188,7 @@ class AcdcData(Section):
         return self
 
 
-class ImagesData(Section):
+class ImagesData(AnyData):
     """Own images, with labels.csv beside them."""
 
     kind: Literal["images"]

@@ -17,7 +17,7 @@ from unia.errors import UserError
 from unia.recipe import CocoData
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "coco" / "tiny_coco"
-CONFIG = CocoData(kind="coco", source=None)
+CONFIG = CocoData(kind="coco", source=None, crowd="paint", min_area=0)
 HEIGHT, WIDTH = 40, 50
 FINER = 4  # PIL draws on a grid this much finer, and the pixels' centres are read off
 
@@ -92,8 +92,9 @@ def edit(root: Path, **changes: Any) -> None:
     table.write_text(json.dumps(content))
 
 
-def read(root: Path, folder: Path) -> Dataset:
-    return coco.read(CONFIG, root, folder, Path("elsewhere/prepared"))
+def read(root: Path, folder: Path, **changes: Any) -> Dataset:
+    config = CONFIG.model_copy(update=changes)
+    return coco.read(config, root, folder, Path("elsewhere/prepared"))
 
 
 @pytest.mark.parametrize(("year", "parent"), [(2014, "JPEGImages"), (2017, "")])
@@ -143,11 +144,14 @@ def test_classes_are_those_of_coco() -> None:
     )
 
 
-def test_compressed_run_lengths() -> None:
-    there = rectangle(4, 3, 9, 30)
+@pytest.mark.parametrize("seed", range(4))
+def test_compressed_run_lengths(seed: int) -> None:
+    there = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < 0.02 if seed else rectangle(4, 3, 9, 30)
     encoded = rle.encode(np.asfortranarray(there.astype(np.uint8)))
     encoded["counts"] = encoded["counts"].decode()
-    np.testing.assert_array_equal(coco.paint(HEIGHT, WIDTH, [(9, encoded)]), there * 9)
+    mask, labels = coco.paint(CONFIG, HEIGHT, WIDTH, [coco.Object(9, encoded)])
+    np.testing.assert_array_equal(mask, there * 9)
+    assert labels == (9,)
 
 
 @pytest.mark.parametrize(
@@ -165,13 +169,49 @@ def test_compressed_run_lengths() -> None:
         ({"size": [HEIGHT, WIDTH], "counts": [0, 10**9]}, "pixels, not 2000"),
         ({"size": [HEIGHT, WIDTH], "counts": [3, 5]}, "pixels, not 2000"),
         ({"size": [HEIGHT, WIDTH], "counts": [-5, 2005]}, "no segmentation"),
-        ({"size": [HEIGHT, WIDTH], "counts": "zzz~~~"}, "run lengths|Invalid RLE"),
+        ({"size": [HEIGHT, WIDTH], "counts": "zzz~~~"}, "a string that is none"),
+        ({"size": [HEIGHT, WIDTH], "counts": "oo"}, "ends too early"),
+        ({"size": [HEIGHT, WIDTH], "counts": "35"}, "pixels, not 2000"),
+        ({"size": [HEIGHT, WIDTH], "counts": 7}, "no segmentation"),
     ],
     ids=str,
 )
 def test_what_is_no_segmentation(segmentation: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        coco.paint(HEIGHT, WIDTH, [(1, segmentation)])
+        coco.paint(CONFIG, HEIGHT, WIDTH, [coco.Object(1, segmentation)])
+
+
+@pytest.mark.parametrize(
+    ("crowd", "values", "labels"),
+    [("paint", {0, 1, 17}, (1, 17)), ("skip", {0, 17}, (17,)), ("ignore", {0, 17, 255}, (17,))],
+)
+def test_the_rule_for_crowds(tmp_path: Path, crowd: str, values: set[int], labels: tuple[int, ...]) -> None:
+    """`alone` holds nothing but a crowd: without it, there is no object left."""
+    mixed = [*OBJECTS["crowd"], (18, polygon(5, 5, 4, 4), 0)]
+    make(tmp_path / "raw", 2017, "", {"mixed": mixed, "alone": OBJECTS["crowd"]})
+    train = read(tmp_path / "raw", tmp_path / "folder", crowd=crowd).splits["train"]
+    assert {s.name: s.labels for s in train} == {"mixed": labels} | (
+        {"alone": (1,)} if crowd == "paint" else {}
+    )
+    mask = read_mask(tmp_path / "folder/masks/train/mixed.png")
+    assert set(np.unique(mask)) == values
+    crowded = (rectangle(3, 4, 30, 9) | rectangle(20, 20, 6, 7)) & ~rectangle(5, 5, 4, 4)
+    assert (mask[crowded] == {"paint": 1, "skip": 0, "ignore": 255}[crowd]).all()
+    assert (mask[rectangle(5, 5, 4, 4)] == 17).all()
+    assert (tmp_path / "folder/masks/train/alone.png").exists() == (crowd == "paint")
+
+
+def test_objects_too_small_are_left_out(tmp_path: Path) -> None:
+    objects = {
+        "a": [(1, polygon(5, 5, 4, 4), 0), (18, polygon(20, 5, 5, 4), 0)],
+        "b": [(1, polygon(5, 5, 1, 1), 0)],
+    }
+    make(tmp_path / "raw", 2017, "", objects)
+    train = read(tmp_path / "raw", tmp_path / "folder", min_area=17).splits["train"]
+    assert [(s.name, s.labels) for s in train] == [("a", (17,))]
+    mask = read_mask(tmp_path / "folder/masks/train/a.png")
+    np.testing.assert_array_equal(mask, rectangle(20, 5, 5, 4) * 17)
+    assert len(read(tmp_path / "raw", tmp_path / "folder", min_area=16).splits["train"][0].labels or ()) == 2
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
@@ -180,15 +220,17 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     edit(root, segmentation={"size": [1, 1], "counts": [1]})
     table = root / "annotations" / "instances_val2017.json"
     table.write_text(table.read_text().replace('"category_id": 18', '"category_id": 12'))
-    (root / "train2017" / "crowd.jpg").unlink()
-    with pytest.raises(UserError) as error:
-        read(root, tmp_path / "folder")
-    message = str(error.value)
-    assert message.startswith(f"{root}: 3 problems: ")
-    assert "hidden.jpg: its annotations cannot be painted" in message
-    assert f"{root / 'train2017' / 'crowd.jpg'}: is missing" in message
-    assert "category 12 is none of COCO's 80" in message
-    assert "\n" not in message
+    found = read(root, tmp_path / "folder")
+    assert [(p.split, p.name, str(p)) for p in found.problems] == [
+        (
+            "train",
+            "hidden",
+            f"{root}/train2017/hidden.jpg: its annotations cannot be painted "
+            "(run lengths of size [1, 1], not [40, 50])",
+        ),
+        ("val", "overlapping", f"{table}: overlapping: category 12 is none of COCO's 80"),
+    ]
+    assert [s.name for s in found.splits["train"]] == ["crowd"]
 
 
 def test_annotations_of_another_kind(tmp_path: Path) -> None:

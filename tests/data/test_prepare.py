@@ -85,9 +85,11 @@ def test_all_problems_are_told_at_once_and_nothing_is_left(raw: Path) -> None:
         "val_000000.png: a mask must hold class ids",
         "val_000001 is listed more than once",
         "val_000002.png: no such file",
+        "All are in data/shapes.problems.csv",
+        "datasets.shapes.data.problems: leave_out",
     ):
         assert part in message
-    assert os.listdir("data") == ["raw"]  # noqa: PTH208
+    assert sorted(os.listdir("data")) == ["raw", "shapes.problems.csv"]  # noqa: PTH208
 
 
 def test_many_problems_are_counted_and_some_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,14 +98,46 @@ def test_many_problems_are_counted_and_some_shown(tmp_path: Path, monkeypatch: p
     download("shapes", many, RAW)
     for image in (VOC / "JPEGImages").glob("train*"):
         image.unlink()
-    with pytest.raises(UserError, match=r"30 problems: .*; and 10 more"):
+    with pytest.raises(
+        UserError, match=r"31 problems: .*; and 11 more\. All are in data/shapes\.problems\.csv"
+    ):
         prepare("shapes", many, RAW, OUT)
+    assert len(problems(Path("data/shapes.problems.csv"))) == 31
 
 
-def test_an_empty_split_is_refused(raw: Path) -> None:
-    (VOC / "ImageSets/Segmentation/val.txt").write_text("")
-    with pytest.raises(UserError, match="split val: has no images"):
+def test_samples_with_problems_can_be_left_out(raw: Path) -> None:
+    """Their reasons are kept; what stopped an earlier run is forgotten."""
+    (VOC / "JPEGImages/train_000001.jpg").write_bytes(b"")
+    write_label(VOC / "SegmentationClassAug/train_000001.png", np.full((48, 48), 7, np.uint8))
+    write_label(VOC / "SegmentationClassAug/val_000000.png", np.full((48, 48), 7, np.uint8))
+    lists = VOC / "ImageSets/Segmentation/val.txt"
+    lists.write_text(lists.read_text() + "val_000001\n")  # twice alike: one stays
+    with pytest.raises(UserError):
         prepare("shapes", SHAPES, raw, OUT)
+    prepare("shapes", SHAPES.model_copy(update={"problems": "leave_out"}), raw, OUT)
+    names = {split: [s.name for s in load_split(OUT, split).samples] for split in ("train", "val")}
+    assert names["train"] == [f"train_{k:06d}" for k in (0, 2, 3, 4)]
+    assert names["val"] == ["val_000001", "val_000002"]
+    assert [(p["split"], p["name"], Path(p["file"]).suffix) for p in problems(OUT / "problems.csv")] == [
+        ("train", "train_000001", ".jpg"),
+        ("train", "train_000001", ".png"),
+        ("val", "val_000000", ".png"),
+        ("val", "val_000001", ".jpg"),
+    ]
+    assert not Path("data/shapes.problems.csv").exists()
+
+
+def test_what_concerns_a_whole_split_stops_all_the_same(raw: Path) -> None:
+    (VOC / "ImageSets/Segmentation/val.txt").write_text("")
+    with pytest.raises(UserError, match="1 problem: split val: has no usable image") as caught:
+        prepare("shapes", SHAPES.model_copy(update={"problems": "leave_out"}), raw, OUT)
+    assert "leave_out" not in str(caught.value)
+    assert not OUT.exists()
+
+
+def problems(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_raw_data_must_be_what_the_parameters_say(raw: Path) -> None:
@@ -150,7 +184,7 @@ def test_sources_that_cannot_be_had_say_what_to_do(tmp_path: Path) -> None:
         kind="acdc", source=None, target="classes", val_fraction=0.2, seed=0, percentiles=(0.0, 99.5)
     )
     voc = VocData(kind="voc", source=None, augmented="zip", labels="masks")
-    coco = CocoData(kind="coco", source=str(tmp_path / "nowhere"))
+    coco = CocoData(kind="coco", source=str(tmp_path / "nowhere"), crowd="paint", min_area=0)
     plain = tmp_path / "plain.txt"
     plain.write_text("x")
     for data, message in (

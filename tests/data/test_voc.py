@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from unia.data import voc
+from unia.data.checks import check
 from unia.data.samples import Dataset, read_image, read_mask, write_label
 from unia.errors import UserError
 from unia.recipe import VocData
@@ -74,28 +75,35 @@ def test_train_is_every_mask_outside_val_and_labels_are_all_objects(root: Path, 
 
 def test_labels_can_come_from_the_masks(root: Path, tmp_path: Path) -> None:
     found = read(root, tmp_path, labels="masks")
-    assert table(found) == {"train": [("a", (2,)), ("c", (1,))], "val": [("d", (4,)), ("b", (3,))]}
+    assert found.labels_from == "masks"
+    checked = check(found, lambda path: path)
+    assert {split: [(s.name, s.labels) for s in samples] for split, samples in checked.splits.items()} == {
+        "train": [("a", (2,)), ("c", (1,))],
+        "val": [("d", (4,)), ("b", (3,))],
+    }
 
 
-@pytest.mark.parametrize("labels", ["annotations", "masks"])
-def test_masks_can_be_made_from_sbd(root: Path, tmp_path: Path, labels: str) -> None:
+def test_masks_can_be_made_from_sbd(root: Path, tmp_path: Path) -> None:
     """SBD has a, b and c; VOC's own masks of c and d come first."""
     cls = root / "benchmark_RELEASE" / "dataset" / "cls"
     cls.mkdir(parents=True)
     for name in "abc":
         segmentation = np.full((4, 6), 7, np.uint8)
         savemat(cls / f"{name}.mat", {"GTcls": {"Segmentation": segmentation, "Boundaries": 0}})
-    found = read(root, tmp_path, augmented="sbd", labels=labels)
+    found = read(root, tmp_path, augmented="sbd")
     masks = {s.name: s.mask for split in found.splits.values() for s in split}
     assert [s.name for s in found.splits["train"]] == ["a", "c"]
     assert masks["c"] == root / "VOCdevkit/VOC2012/SegmentationClass/c.png"
     assert masks["a"] == tmp_path / "final/masks/a.png"
     assert (read_mask(tmp_path / "temporary/masks/a.png") == 7).all()
     assert not (tmp_path / "temporary/masks/c.png").exists()
-    expected = {"annotations": [("a", (8,)), ("c", (12, 15))], "masks": [("a", (7,)), ("c", (1,))]}
-    assert table(found)["train"] == expected[labels]
     (cls / "e.mat").write_bytes(b"MATLAB 5.0 MAT-file, or not")
-    assert "e.mat: no segmentation of SBD" in read(root, tmp_path, augmented="sbd").problems[0]
+    savemat(cls / "f.mat", {"GTcls": {"Segmentation": np.full((4, 6), 256), "Boundaries": 0}})
+    problems = read(root, tmp_path, augmented="sbd").problems
+    assert sorted((p.split, p.name, p.reason[:27]) for p in problems) == [
+        ("train", "e", "holds no segmentation of SB"),
+        ("train", "f", "GTcls.Segmentation must be "),
+    ]
 
 
 def test_the_test_split_has_neither_masks_nor_labels(root: Path, tmp_path: Path) -> None:
@@ -118,11 +126,12 @@ def test_all_bad_annotations_are_told_at_once(root: Path, tmp_path: Path) -> Non
     (notes / "a.xml").write_text(annotation("unicorn"))
     (notes / "b.xml").write_text("<annotation>")
     (notes / "c.xml").unlink()
-    problems = sorted(read(root, tmp_path).problems)
+    problems = sorted(map(str, read(root, tmp_path).problems))
     assert len(problems) == 3
     assert "a.xml: names classes that are not the dataset's: unicorn" in problems[0]
     assert "b.xml: the annotation cannot be read" in problems[1]
-    assert "c.xml: the annotation cannot be read" in problems[2]
+    assert "c.xml: is missing" in problems[2]
+    assert not read(root, tmp_path, labels="masks").problems
 
 
 def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from unia.data.samples import Dataset, Sample, write_label
+from unia.data.samples import IGNORE, Dataset, Problem, Sample, write_label
 from unia.errors import UserError
 from unia.files import read_json
 from unia.progress import track
@@ -109,11 +109,18 @@ CATEGORIES = {
 CLASS = {category: number for number, category in enumerate(CATEGORIES, 1)}
 YEARS = (2014, 2017)  # the first that is there; never mixed: train2017 holds most of val2014
 CHUNK = 16  # images that a process is given at once
+MAX_SIDE = 1 << 15  # pixels; no image of COCO is near it
 LICENCE = "annotations: CC BY 4.0; images: Flickr terms of use"
 CITATION = "Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014"
 
-Object = tuple[int, Any]
-"""(class, segmentation) of an annotation."""
+
+@dataclass(frozen=True)
+class Object:
+    """An annotation: class, segmentation as COCO writes it, and whether that is a crowd's."""
+
+    number: int
+    segmentation: Any
+    crowd: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,46 +138,51 @@ class _Picture:
 
 
 def read(config: CocoData, root: Path, masks: Path, final: Path) -> Dataset:
-    """The splits train and val of the COCO below `root`; images without any annotation are left out.
+    """The splits train and val of the COCO below `root`; images without any object are left out.
 
-    Masks are written to `masks`/masks/<split> and recorded below `final`. An image's labels are its
-    annotated classes, which later objects may have painted over in the mask. Raises UserError with
-    all that is missing or wrong.
+    Masks are written to `masks`/masks/<split> and recorded below `final`. An image's labels are the
+    classes of its objects, which later objects may have painted over in the mask. Raises UserError
+    where the annotations as a whole are missing or none of COCO's.
     """
     year = _year(root)
     splits: dict[str, list[Sample]] = {}
-    problems: list[str] = []
+    problems: list[Problem] = []
     for split in ("train", "val"):
-        splits[split], wrong = _split(root, f"{split}{year}", masks, Path("masks") / split, final)
+        images = _images(root, f"{split}{year}")
+        pictures, wrong = _pictures(_annotations(root, f"{split}{year}"), split)
+        folder = Path("masks") / split
+        painted = _paint_all(config, pictures, masks / folder, f"paint {split}{year}")
+        splits[split] = []
+        for picture, (labels, reason) in zip(pictures, painted, strict=True):
+            if reason:
+                problems.append(Problem(images / picture.file, reason, split, picture.name))
+            elif labels:
+                mask = final / folder / f"{picture.name}.png"
+                splits[split].append(Sample(picture.name, images / picture.file, mask, labels))
         problems += wrong
-    if problems:
-        raise UserError(f"{root}: {len(problems)} problems: {'; '.join(problems[:20])}")
-    return Dataset(tuple(CATEGORIES.values()), LICENCE, CITATION, splits, {})
+    return Dataset(tuple(CATEGORIES.values()), LICENCE, CITATION, splits, {}, problems)
 
 
-def _split(
-    root: Path, directory: str, masks: Path, folder: Path, final: Path
-) -> tuple[list[Sample], list[str]]:
-    """Paint the masks of one split into `masks`/`folder`: (its samples, what is wrong)."""
-    images = _images(root, directory)
-    pictures, wrong = _pictures(_annotations(root, directory))
-    there = {path.name for path in images.iterdir()}
-    wrong += [f"{images / p.file}: is missing" for p in pictures if p.file not in there]
-    wrong += _paint_all(pictures, masks / folder, f"paint {directory}")
-    return [
-        Sample(p.name, images / p.file, final / folder / f"{p.name}.png", _labels(p)) for p in pictures
-    ], wrong
+def paint(
+    config: CocoData, height: int, width: int, objects: Sequence[Object]
+) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    """(the mask, height x width class ids; the classes of its objects). Later objects cover earlier ones.
 
-
-def paint(height: int, width: int, objects: Sequence[Object]) -> NDArray[np.uint8]:
-    """The mask (height x width, class ids) of (class, segmentation) pairs; later ones cover earlier ones.
-
-    Raises ValueError for a segmentation that is none.
+    A crowd is painted as its class, skipped as if it weren't annotated, or ignored: its pixels are 255 and
+    it gives no label. So it is skipped too if an object of less than `min_area` pixels. Raises ValueError
+    for a segmentation that is none.
     """
     mask = np.zeros((height, width), np.uint8)
-    for number, segmentation in objects:
-        mask[_region(height, width, segmentation)] = number
-    return mask
+    labels = set()
+    for thing in objects:
+        region = _region(height, width, thing.segmentation)
+        rule = config.crowd if thing.crowd else "paint"
+        if rule == "skip" or np.count_nonzero(region) < config.min_area:
+            continue
+        mask[region] = thing.number if rule == "paint" else IGNORE
+        if rule == "paint":
+            labels.add(thing.number)
+    return mask, tuple(sorted(labels))
 
 
 def _region(height: int, width: int, segmentation: Any) -> NDArray[np.bool_]:
@@ -181,11 +193,8 @@ def _region(height: int, width: int, segmentation: Any) -> NDArray[np.bool_]:
         else:
             encoded = _run_lengths(height, width, segmentation["size"], segmentation["counts"])
         decoded: NDArray[np.uint8] = rle.decode(encoded)
-    except (KeyError, TypeError, OverflowError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"no segmentation: {error!r}") from None
-    # Where compressed run lengths end early, pycocotools leaves the rest to chance.
-    if not isinstance(segmentation, list) and rle.area(rle.encode(decoded)) != rle.area(encoded):
-        raise ValueError("run lengths that do not fill the image")
     return decoded.astype(bool)
 
 
@@ -202,16 +211,39 @@ def _run_lengths(height: int, width: int, size: Sequence[int], counts: Any) -> A
     """Run lengths, column by column and background first: as a list, or compressed to a string."""
     if list(size) != [height, width]:
         raise ValueError(f"run lengths of size {size}, not {[height, width]}")
-    region = {"size": [height, width], "counts": counts}
-    if not isinstance(counts, list):
-        return region
-    if sum(counts) != height * width:
-        raise ValueError(f"run lengths of {sum(counts)} pixels, not {height * width}")
-    return rle.frPyObjects(region, height, width)
+    lengths = counts if isinstance(counts, list) else _decompressed(counts)
+    if sum(lengths) != height * width:
+        raise ValueError(f"run lengths of {sum(lengths)} pixels, not {height * width}")
+    return rle.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
 
 
-def _paint_all(pictures: Sequence[_Picture], folder: Path, description: str) -> list[str]:
-    """Write the masks to `folder`, in as many processes as there are cores; returns what is wrong."""
+def _decompressed(text: str) -> list[int]:
+    """The run lengths in a string: 5 bits a character from "0" on, low ones first, 32 where more follow.
+
+    From the fourth on they are differences from the last but one (rleFrString in COCO's maskApi.c).
+    pycocotools reads beyond the end of strings that are none, so they are read here.
+    """
+    lengths: list[int] = []
+    value = shift = 0
+    for byte in text.encode("ascii"):
+        code = byte - 48
+        if not 0 <= code < 64:
+            raise ValueError("run lengths in a string that is none of COCO's")
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:
+            value -= (code & 16) << (shift - 4)
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("run lengths in a string that ends too early")
+    return lengths
+
+
+def _paint_all(
+    config: CocoData, pictures: Sequence[_Picture], folder: Path, description: str
+) -> list[tuple[tuple[int, ...], str]]:
+    """Write the masks to `folder`, in as many processes as there are cores; as `_write`, for each."""
     folder.mkdir(parents=True, exist_ok=True)
     pool = ProcessPoolExecutor(
         min(cores(), 1 + len(pictures) // CHUNK),
@@ -220,8 +252,8 @@ def _paint_all(pictures: Sequence[_Picture], folder: Path, description: str) -> 
         initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is the parent's to handle
     )
     try:
-        found = pool.map(partial(_write, folder), pictures, chunksize=CHUNK)
-        return [problem for problem in track(found, description, len(pictures)) if problem]
+        found = pool.map(partial(_write, config, folder), pictures, chunksize=CHUNK)
+        return list(track(found, description, len(pictures)))
     except BrokenProcessPool:
         raise UserError(
             f"{description}: a process died, perhaps for want of memory; "
@@ -231,40 +263,49 @@ def _paint_all(pictures: Sequence[_Picture], folder: Path, description: str) -> 
         pool.shutdown(cancel_futures=True)
 
 
-def _write(folder: Path, picture: _Picture) -> str | None:
-    """Paint and write a picture's mask; returns what is wrong with it."""
+def _write(config: CocoData, folder: Path, picture: _Picture) -> tuple[tuple[int, ...], str]:
+    """Paint and write a picture's mask, unless it has no object: (its labels, what is wrong with it)."""
     try:
-        mask = paint(picture.height, picture.width, picture.objects)
+        mask, labels = paint(config, picture.height, picture.width, picture.objects)
     except ValueError as error:
-        return f"{picture.file}: its annotations cannot be painted ({error})"
-    write_label(folder / f"{picture.name}.png", mask)
-    return None
+        return (), f"its annotations cannot be painted ({error})"
+    if labels:
+        write_label(folder / f"{picture.name}.png", mask)
+    return labels, ""
 
 
-def _labels(picture: _Picture) -> tuple[int, ...]:
-    return tuple(sorted({number for number, _ in picture.objects}))
-
-
-def _pictures(path: Path) -> tuple[list[_Picture], list[str]]:
+def _pictures(path: Path, split: str) -> tuple[list[_Picture], list[Problem]]:
     """(the annotated images of an annotation file, by name; what is wrong with the file)."""
     content = read_json(path)
     objects: dict[int, list[Object]] = defaultdict(list)
-    strange: set[int] = set()
+    strange: dict[str, int] = {}  # image -> category
     try:
+        names = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
         for annotation in content["annotations"]:
-            category = annotation["category_id"]
+            category, image = annotation["category_id"], annotation["image_id"]
+            crowd = bool(annotation.get("iscrowd"))
             if category in CLASS:
-                objects[annotation["image_id"]].append((CLASS[category], annotation["segmentation"]))
+                objects[image].append(Object(CLASS[category], annotation["segmentation"], crowd))
             else:
-                strange.add(category)
+                strange[names.get(image, str(image))] = category
         pictures = [
             _Picture(Path(image["file_name"]).name, image["height"], image["width"], objects[image["id"]])
             for image in content["images"]
             if image["id"] in objects
         ]
-    except (KeyError, TypeError) as error:
+        sizes = [(picture.height, picture.width) for picture in pictures]
+        if any(type(side) is not int or not 0 < side < MAX_SIDE for size in sizes for side in size):
+            raise TypeError(f"height and width must be pixels, 1 to {MAX_SIDE - 1}")
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: holds no COCO instance annotations ({error!r})") from None
-    wrong = [f"{path}: category {category} is none of COCO's 80" for category in sorted(strange)]
+    wrong = [
+        Problem(path, f"{name}: category {category} is none of COCO's 80", split, name)
+        for name, category in strange.items()
+    ]
+    wrong += [
+        Problem(path, f"image {image} has annotations, but is not among the images", split, str(image))
+        for image in objects.keys() - names.keys()
+    ]
     return sorted(pictures, key=lambda picture: picture.file), wrong
 
 

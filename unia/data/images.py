@@ -9,7 +9,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from unia.data.samples import Dataset, Sample
+from unia.data.samples import Dataset, Problem, Sample
 from unia.errors import UserError
 from unia.recipe import ImagesData
 
@@ -29,7 +29,8 @@ def read(config: ImagesData, root: Path) -> Dataset:
         try:
             split, sample = _sample(config, root, row)
         except UserError as error:
-            problems.append(f"{root / TABLE}:{line}: {error}")
+            name = row["image"] or f"line {line}"
+            problems.append(Problem(f"{root / TABLE}:{line}", str(error), row["split"], name))
         else:
             splits.setdefault(split, []).append(sample)
     return Dataset(config.classes, config.licence, config.citation, splits, {}, problems)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,15 +45,33 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """Why the sample `name` of `split` cannot be used; without a name, why the dataset cannot."""
+
+    file: Path | str
+    reason: str
+    split: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file or f'split {self.split}'}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """What a dataset's reader hands to `prepare`; `problems`: what it could not read, one line each."""
+    """What a dataset's reader hands to `prepare`; `problems`: what it could not read.
+
+    With `labels_from` masks, a sample's labels become the classes in its mask; those that the reader
+    gives, if any, are only compared with them.
+    """
 
     classes: tuple[str, ...]
     licence: str
     citation: str
     splits: Mapping[str, Sequence[Sample]]
     unions: Mapping[str, tuple[int, ...]]
-    problems: Sequence[str] = ()
+    problems: Sequence[Problem] = ()
+    labels_from: Literal["annotations", "masks"] = "annotations"
 
 
 def load_split(folder: Path, split: str) -> Split:
@@ -112,6 +130,8 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     image = _open(path)
     if image.mode not in ("P", "L"):
         raise UserError(f"{path}: a mask must hold class ids (palette or grey), this is {image.mode}")
+    if image.format == "JPEG":
+        raise UserError(f"{path}: a JPEG does not keep class ids; save the mask as PNG, from its source")
     return np.asarray(image)
 
 

@@ -1,0 +1,216 @@
+"""Every file of a dataset, looked at before anything is trained on it: what is wrong, and what is there."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import permutations
+from pathlib import Path
+from struct import error as StructError
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from unia.data.samples import IGNORE, Dataset, Problem, Sample, read_mask
+from unia.errors import UserError
+from unia.files import sha256
+from unia.progress import track
+from unia.steps.parallel import cores
+
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+DEEP = ("I", "F")  # modes of more than 8 bits a channel begin so; as RGB they would be cut off at 255
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a sample's files are; `pixels`: class id -> how many in the mask, None without one."""
+
+    size: tuple[int, int]
+    """Width and height of the image as stored, in pixels."""
+    pixels: Mapping[int, int] | None
+    image_sha256: str
+    mask_sha256: str | None
+
+    @property
+    def painted(self) -> tuple[int, ...] | None:
+        """The classes with at least one pixel in the mask."""
+        return None if self.pixels is None else tuple(k for k in sorted(self.pixels) if k not in (0, IGNORE))
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A class that an image is labelled with or that its mask holds, but not both."""
+
+    name: str
+    number: int
+    labelled: bool
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The samples that can be used, what is known of each, by split, and all that is wrong."""
+
+    splits: Mapping[str, Sequence[Sample]]
+    seen: Mapping[str, Sequence[Seen]]
+    disagreements: Mapping[str, Sequence[Disagreement]]
+    problems: Sequence[Problem]
+
+
+def check(found: Dataset, locate: Callable[[Path], Path]) -> Checked:
+    """Read every image and mask of `found`; `locate`: where a recorded path lies at the moment.
+
+    With labels from masks, the samples returned carry them. A sample with any problem is not among
+    `splits`; of one listed twice alike, one stays. A label without a pixel, and a mask's class without a
+    label, are no problem: labels and masks were made by different people.
+    """
+    problems = [*found.problems, *_between_splits(found.splits)]
+    splits: dict[str, list[Sample]] = {}
+    seen: dict[str, list[Seen]] = {}
+    disagreements: dict[str, list[Disagreement]] = {}
+    for split, samples in found.splits.items():
+        distinct, repeats = _distinct(split, samples)
+        facts, wrong = _look_at_all(split, distinct, locate, len(found.classes))
+        problems += wrong
+        spoilt = {problem.name for problem in problems if problem.split == split}
+        usable = [s for s in distinct if s.name in facts and s.name not in spoilt]
+        problems += repeats
+        seen[split] = [facts[s.name] for s in usable]
+        disagreements[split] = [d for s, f in zip(usable, seen[split], strict=True) for d in _compare(s, f)]
+        if found.labels_from == "masks":
+            usable = [replace(s, labels=f.painted) for s, f in zip(usable, seen[split], strict=True)]
+        splits[split] = usable
+        problems += _of_split(split, usable)
+    problems.sort(key=lambda p: (p.split, p.name, str(p.file), p.reason))
+    return Checked(splits, seen, disagreements, problems)
+
+
+def _look_at_all(
+    split: str, samples: Sequence[Sample], locate: Callable[[Path], Path], classes: int
+) -> tuple[dict[str, Seen], list[Problem]]:
+    """(name -> what is known of a sample, what is wrong with the others)."""
+    seen: dict[str, Seen] = {}
+    problems: list[Problem] = []
+    with ThreadPoolExecutor(cores()) as pool:
+        results = pool.map(lambda sample: _look(sample, split, locate, classes), samples)
+        for sample, result in zip(samples, track(results, f"check {split}", len(samples)), strict=True):
+            if isinstance(result, Seen):
+                seen[sample.name] = result
+            else:
+                problems += result
+    return seen, problems
+
+
+def _between_splits(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Problem]:
+    """Training images that another split holds too, and names that no file can have."""
+    for split, samples in splits.items():
+        yield from (
+            Problem("", f"{s.name!r} is no name for a file", split, s.name)
+            for s in samples
+            if Path(s.name).name != s.name
+        )
+    for one, other in permutations(splits, 2):
+        if one == "train":
+            held = {sample.name for sample in splits[other]}
+            yield from (
+                Problem(s.image, f"is in the splits {one} and {other}", one, s.name)
+                for s in splits[one]
+                if s.name in held
+            )
+
+
+def _of_split(split: str, usable: Sequence[Sample]) -> Iterator[Problem]:
+    """What concerns a split as a whole."""
+    if not usable:
+        yield Problem("", "has no usable image", split)
+    elif split == "train" and not any(sample.labels for sample in usable):
+        yield Problem("", "no image has a label, so there is nothing to learn", split)
+
+
+def _distinct(split: str, samples: Sequence[Sample]) -> tuple[list[Sample], list[Problem]]:
+    """(the samples, each name once; the names that are there more often).
+
+    Where two of a name differ (in their labels, say), neither can be believed and none is kept.
+    """
+    by_name: dict[str, set[Sample]] = defaultdict(set)
+    repeated = []
+    for sample in samples:
+        if sample.name in by_name:
+            repeated.append(sample)
+        by_name[sample.name].add(sample)
+    differing = {name for name, same in by_name.items() if len(same) > 1}
+    problems = {
+        Problem(s.image, f"{s.name} is listed more than once{_how(s.name in differing)}", split, s.name)
+        for s in repeated
+    }
+    kept = [min(by_name[name], key=str) for name in by_name if name not in differing]
+    return kept, list(problems)
+
+
+def _how(differing: bool) -> str:
+    return ", with different labels or files" if differing else ""
+
+
+def _look(sample: Sample, split: str, locate: Callable[[Path], Path], classes: int) -> Seen | list[Problem]:
+    """What a sample's files are, or what is wrong with them."""
+    if split == "train" and sample.labels is None and sample.mask is None:
+        return [Problem(sample.image, "has no image-level labels", split, sample.name)]
+    problems = []
+    size, pixels, sums = None, None, [""]
+    try:
+        size, turned = _image(locate(sample.image))
+        sums = [sha256(locate(sample.image))]
+    except UserError as error:
+        problems.append(Problem(sample.image, str(error), split, sample.name))
+    if sample.mask is not None:
+        path = locate(sample.mask)
+        try:
+            shape, pixels = _mask(path, classes)
+            if size is not None and shape != size:
+                raise UserError(_sizes(shape, size, turned))
+            sums.append(sha256(path))
+        except UserError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            problems.append(Problem(sample.mask, reason, split, sample.name))
+    return problems or Seen(size or (0, 0), pixels, sums[0], sums[-1] if sample.mask else None)
+
+
+def _sizes(mask: tuple[int, int], image: tuple[int, int], turned: bool) -> str:
+    hint = " before its EXIF orientation turns it; turn its pixels instead" if turned else ""
+    return f"is {mask[0]}x{mask[1]}, its image {image[0]}x{image[1]}{hint}"
+
+
+def _mask(path: Path, classes: int) -> tuple[tuple[int, int], Mapping[int, int]]:
+    """(width and height, class id -> pixels) of a mask."""
+    label = read_mask(path)
+    counts = np.bincount(label.ravel(), minlength=256)
+    present = np.flatnonzero(counts).tolist()
+    strange = [value for value in present if classes < value != IGNORE]
+    if strange:
+        raise UserError(f"holds {strange[:5]}, classes end at {classes}")
+    return (label.shape[1], label.shape[0]), {k: int(counts[k]) for k in present}
+
+
+def _image(path: Path) -> tuple[tuple[int, int], bool]:
+    """(width and height as stored; does EXIF swap them?) of an image, read to its end."""
+    try:
+        with Image.open(path) as image:
+            size, mode = image.size, image.mode
+            turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
+            image.draft("L", (1, 1))  # the cheapest way to read a JPEG to its end
+            image.load()
+    except FileNotFoundError:
+        raise UserError("is missing") from None
+    except (OSError, SyntaxError, ValueError, StructError, Image.DecompressionBombError) as error:
+        raise UserError(f"cannot be read ({str(error).removesuffix(f' {str(path)!r}')})") from None
+    if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
+        raise UserError(f"{size[0]} x {size[1]} pixels are too many for an image")
+    if mode.startswith(DEEP):
+        raise UserError(f"has pixels of more than 8 bits ({mode}); scale them to 0..255")
+    return size, turned
+
+
+def _compare(sample: Sample, seen: Seen) -> Iterator[Disagreement]:
+    if sample.labels is None or seen.painted is None:
+        return
+    for number in sorted(set(sample.labels) ^ set(seen.painted)):
+        yield Disagreement(sample.name, number, number in sample.labels)
