@@ -133,7 +133,6 @@ class Infer(Section):
     crop: Positive
     scales: Scales
     batch: Positive
-    probability_floor: Fraction
 
 
 class Crf(Section):
@@ -143,6 +142,7 @@ class Crf(Section):
     bilateral_sxy: PositiveFloat
     bilateral_srgb: PositiveFloat
     bilateral_compat: Weight
+    probability_floor: Fraction
 
 
 class AnyData(Section):

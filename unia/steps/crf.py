@@ -1,32 +1,37 @@
-"""Dense CRF on stored probabilities (Krähenbühl and Koltun, NeurIPS 2011), on the CPU.
+"""Dense CRF (Krähenbühl and Koltun, NeurIPS 2011) on the stored logits, on the CPU.
 
-Only classes that are likely somewhere in an image are stored; the others could not win a pixel.
+Its cost grows with the classes, and only a handful matter in an image: it runs on those that are likely
+somewhere; the others could not win a pixel.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from unia.data.samples import Sample, load_split, read_image, write_label
 from unia.errors import UserError
 from unia.files import atomic
 from unia.recipe import Crf
+from unia.refine.logits import logits_at
 from unia.steps.parallel import for_each
 
 
 def crf(config: Crf, data: Path, split: str, predictions: Path, out: Path) -> None:
-    """Write `out`/<name>.png for every image of a split of `data`, from `predictions`/probabilities.
+    """Write `out`/<name>.png for every image of a split of `data`, from `predictions`/logits.
 
-    Raises UserError, naming the file, where probabilities are missing or are not the image's.
+    Raises UserError, naming the file, where logits are missing or are not the dataset's.
     """
-    samples = load_split(data, split).samples
+    about = load_split(data, split)
     with atomic(out) as folder:
         folder.mkdir()
-        work = partial(_refine_sample, config, predictions / "probabilities", folder)
-        for _ in for_each(work, samples, f"CRF, {split}"):
+        work = partial(_refine_sample, config, predictions / "logits", len(about.classes) + 1, folder)
+        for _ in for_each(work, about.samples, f"CRF, {split}"):
             pass
 
 
@@ -61,19 +66,36 @@ def refine(
     return label
 
 
-def _refine_sample(config: Crf, probabilities: Path, out: Path, sample: Sample) -> None:
+def likely(maps: Sequence[Tensor], size: tuple[int, int], floor: float) -> Tensor:
+    """The classes (K ids, ascending) whose probability exceeds `floor`, or wins, somewhere in H W = `size`.
+
+    `maps`: the logits C+1 h w at each scale. They are far coarser than the image: it is enough to look at
+    three times the places of the finest, among which are its own.
+    """
+    finest = max(maps, key=torch.numel).shape[1:]
+    sparse = (min(size[0], 3 * finest[0]), min(size[1], 3 * finest[1]))
+    probability = logits_at(maps, sparse).softmax(0)
+    chosen = probability.amax((1, 2)) > floor
+    chosen[probability.max(0).indices.unique()] = True
+    return chosen.nonzero().flatten()
+
+
+def _refine_sample(config: Crf, logits: Path, classes: int, out: Path, sample: Sample) -> None:
     image = read_image(sample.image)
-    path = probabilities / f"{sample.name}.npz"
+    path = logits / f"{sample.name}.npz"
     try:
         with np.load(path) as stored:
-            classes, probability = stored["classes"], stored["probability"]
+            maps = [torch.from_numpy(stored[name]).float() for name in stored.files]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run infer for this split again") from None
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise UserError(f"{path}: no readable probabilities ({error}); run infer again") from None
-    if probability.shape != (len(classes), *image.shape[:2]):
-        raise UserError(
-            f"{path}: holds {probability.shape} probabilities of {len(classes)} classes, "
-            f"the image is {image.shape[0]} x {image.shape[1]}; run infer again"
-        )
-    write_label(out / f"{sample.name}.png", refine(config, image, classes, probability))
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        raise UserError(f"{path}: no readable logits ({error}); run infer again") from None
+    shapes = [tuple(one.shape) for one in maps]
+    if not maps or any(len(shape) != 3 or shape[0] != classes for shape in shapes):
+        raise UserError(f"{path}: holds {shapes}, not maps of {classes} classes; run infer again")
+    size = (image.shape[0], image.shape[1])
+    ids = likely(maps, size, config.probability_floor)
+    probability = logits_at([one[ids] for one in maps], size).softmax(0)
+    write_label(
+        out / f"{sample.name}.png", refine(config, image, ids.numpy().astype(np.uint8), probability.numpy())
+    )

@@ -1,8 +1,9 @@
-"""`unia infer`: every kind of prediction for a split, as label maps, and probabilities for the CRF.
+"""`unia infer`: every kind of prediction for a split, as label maps, and logits for the CRF.
 
 Kinds: cam, cam_aux, affinity and mutual need the image-level labels; seg (one scale) and seg_ms do not.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,23 +22,25 @@ from unia.files import atomic
 from unia.model.cam import multi_scale_cams
 from unia.model.checkpoint import load, read_header
 from unia.model.network import UniA
-from unia.model.segment import multi_scale_logits, squares
+from unia.model.segment import scale_maps, squares
 from unia.progress import track
 from unia.recipe import Infer, PseudoLabel
 from unia.refine.affinity import affinity_label
+from unia.refine.logits import logits_at
 from unia.refine.pseudo_label import cam_label_background, mutual
 from unia.refine.resize import resize
 from unia.steps.parallel import cores
 
+WAITING = 64  # predictions that wait to be written
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is stored of one image: label maps H W by kind, and its likely classes' probabilities."""
+    """What is stored of one image: label maps H W by kind, and its segmentation logits at each scale."""
 
     name: str
     labels: Mapping[str, NDArray[np.uint8]]
-    classes: NDArray[np.uint8]  # K ids
-    probability: NDArray[np.float16]  # K H W
+    logits: tuple[NDArray[np.float16], ...]  # C+1 h w, one for each scale
 
 
 def infer(
@@ -45,8 +48,9 @@ def infer(
 ) -> None:
     """Predict the split of the prepared folder `data` and write the folder `out`.
 
-    `out/<kind>/<name>.png` and `out/probabilities/<name>.npz` (classes uint8 K, probability float16
-    K H W). Raises UserError where the checkpoint was trained on other classes.
+    `out/<kind>/<name>.png`, and `out/logits/<name>.npz`: float16, C+1 h w for each scale, as small as the
+    network gives them (`unia.refine.logits` makes the image's of them). Raises UserError where the
+    checkpoint was trained on other classes.
     """
     samples = load_split(data, split)
     trained_on = read_header(checkpoint).classes
@@ -64,12 +68,14 @@ def infer(
         collate_fn=list,
     )
     with atomic(out) as folder, ThreadPoolExecutor(cores()) as pool:
-        writes: list[Future[None]] = []
+        writes: deque[Future[None]] = deque()
         progress = track(range(len(samples.samples)), f"infer {split}")
         for batch in images:
             for prediction in predict(model, batch, pseudo_label, config, device):
                 next(progress)
                 writes.append(pool.submit(_write, folder, prediction))
+                if len(writes) > WAITING:  # memory stays the same however many images there are
+                    writes.popleft().result()
         next(progress, None)
         for write in writes:
             write.result()
@@ -109,7 +115,7 @@ def predict(
         output = model(square)
         known = (output.features, output.features_aux)
         cams, cams_aux = multi_scale_cams(model, square, pseudo_label.cam_scales, known)
-        logits = multi_scale_logits(model, images, config.crop, config.scales)
+        maps = scale_maps(model, images, config.crop, config.scales)
     grid = (output.features.shape[-2], output.features.shape[-1])
     background, radius = pseudo_label.background, pseudo_label.radius
     predictions = []
@@ -124,14 +130,11 @@ def predict(
             found[i]["affinity"] = affinity_label(cam, present, affinity, grid, background, radius)
             found[i]["mutual"] = mutual(found[i]["cam"], found[i]["cam"], found[i]["affinity"], late=True)
         found[i]["seg"] = resize(output.seg_logits[i : i + 1].float(), size).max(1).indices
-        found[i]["seg_ms"] = logits[i][None].max(1).indices
-        maps = {kind: label[0].to(torch.uint8).cpu().numpy() for kind, label in found[i].items()}
-        probability = logits[i].softmax(0)
-        likely = probability.amax((1, 2)) > config.probability_floor
-        likely[found[i]["seg_ms"].unique()] = True  # who wins a pixel stays, whatever the floor
-        classes = likely.nonzero().flatten()
-        stored = probability[classes].half().cpu().numpy()
-        predictions.append(Prediction(name, maps, classes.to(torch.uint8).cpu().numpy(), stored))
+        scales = [scale[i] for scale in maps]
+        found[i]["seg_ms"] = logits_at(scales, size)[None].max(1).indices
+        labels_of = {kind: label[0].to(torch.uint8).cpu().numpy() for kind, label in found[i].items()}
+        logits = tuple(scale.half().cpu().numpy() for scale in scales)
+        predictions.append(Prediction(name, labels_of, logits))
     return predictions
 
 
@@ -139,9 +142,5 @@ def _write(folder: Path, prediction: Prediction) -> None:
     for kind, label in prediction.labels.items():
         (folder / kind).mkdir(parents=True, exist_ok=True)
         write_label(folder / kind / f"{prediction.name}.png", label)
-    (folder / "probabilities").mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        folder / "probabilities" / f"{prediction.name}.npz",
-        classes=prediction.classes,
-        probability=prediction.probability,
-    )
+    (folder / "logits").mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "logits" / f"{prediction.name}.npz", *prediction.logits)
