@@ -83,16 +83,16 @@ def traced(factory: pytest.TempPathFactory, folder: Path, patch: pytest.MonkeyPa
 
     The test runs in its `work`; the code is taken to be the one in `code`.
     """
-    made = shutil.copytree(_made(factory), folder / "pipeline")
+    made = shutil.copytree(_made(factory.getbasetemp()), folder / "pipeline")
     patch.setenv("COLUMNS", "200")
     _enter(made, patch)
     return made
 
 
 @cache
-def _made(factory: pytest.TempPathFactory) -> Path:
-    folder = factory.mktemp("pipeline")
-    (folder / "work").mkdir()
+def _made(base: Path) -> Path:
+    folder = base / "made"
+    (folder / "work").mkdir(parents=True)
     commit(folder / "code", "1\n")
     with pytest.MonkeyPatch.context() as patch:
         _enter(folder, patch)
