@@ -1,4 +1,3 @@
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,9 @@ from scipy.io import savemat
 
 from unia.data import voc
 from unia.data.checks import check
-from unia.data.samples import Dataset, read_image, read_mask, write_label
+from unia.data.samples import Dataset, read_mask, write_label
 from unia.errors import UserError
 from unia.recipe import VocData
-
-REAL = Path(__file__).parents[3] / "shared" / "data" / "voc"
 
 
 def config(**changes: str) -> VocData:
@@ -142,37 +139,3 @@ def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
     (root / "SegmentationClassAug").rename(root / "elsewhere")
     with pytest.raises(UserError, match="holds no SegmentationClassAug"):
         read(root, tmp_path)
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real masks and lists in ../shared/data/voc")
-def test_the_real_lists(tmp_path: Path) -> None:
-    """12,031 masks: 10,582 to train, identical to the published list, and 1,449 to validate."""
-    with zipfile.ZipFile(REAL / "SegmentationClassAug.zip") as file:
-        names = [Path(name).stem for name in file.namelist() if name.endswith(".png")]
-    assert len(names) == 12_031
-    place = tmp_path / "VOCdevkit" / "VOC2012"
-    for part in ("ImageSets/Segmentation", "Annotations"):
-        (place / part).mkdir(parents=True)
-    (tmp_path / "SegmentationClassAug").mkdir()
-    for name in names:
-        (tmp_path / "SegmentationClassAug" / f"{name}.png").touch()
-    val = (REAL / "ImageSets" / "val.txt").read_text()
-    (place / "ImageSets/Segmentation/val.txt").write_text(val)
-    found = voc.read(config(), [tmp_path], tmp_path / "temporary", tmp_path / "final")
-    published = (REAL / "ImageSets" / "train_aug.txt").read_text().split()
-    assert [s.name for s in found.splits["train"]] == published
-    assert len(published) == 10_582
-    assert [s.name for s in found.splits["val"]] == val.split()
-    assert len(found.splits["val"]) == 1_449
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real masks in ../shared/data/voc")
-def test_real_masks_read_as_class_ids(tmp_path: Path) -> None:
-    with zipfile.ZipFile(REAL / "SegmentationClassAug.zip") as file:
-        for name in [n for n in file.namelist() if n.endswith(".png")][::600]:
-            label = read_mask(Path(file.extract(name, tmp_path)))
-            values = set(np.unique(label).tolist())
-            assert values <= {*range(21), 255}
-            assert values & set(range(1, 21))
-            write_label(tmp_path / "again.png", label)
-            assert np.array_equal(read_image(tmp_path / "again.png"), read_image(tmp_path / name))  # colours

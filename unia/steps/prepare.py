@@ -1,15 +1,16 @@
 """`unia prepare`: raw data, checked, in the common form that every later step reads."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from unia.data import acdc, coco, images, voc
+from unia.data.card import card
 from unia.data.checks import Checked, check
 from unia.data.samples import Dataset, Problem, write_dataset
 from unia.errors import UserError
-from unia.files import atomic, read_json
+from unia.files import atomic, read_json, write_json
 from unia.progress import say
 from unia.recipe import AcdcData, CocoData, Data, ImagesData
 
@@ -38,6 +39,10 @@ def prepare(dataset: str, data: Data, raw: Path, out: Path) -> None:
         _settle(dataset, data, checked.problems, out)
         usable = replace(found, splits=checked.splits)
         write_dataset(folder, dataset, data.kind, usable, _checksums(checked))
+        for split in checked.splits:
+            about_split = card(dataset, split, usable, checked, folder / f"{split}.csv")
+            write_json(folder / f"{split}.card.json", about_split)
+        _write_disagreements(folder / "disagreements.csv", checked, found.classes)
         if checked.problems:
             _write_problems(folder / PROBLEMS, checked.problems)
     _beside(out).unlink(missing_ok=True)
@@ -83,10 +88,24 @@ def _beside(out: Path) -> Path:
 
 
 def _write_problems(path: Path, problems: Sequence[Problem]) -> None:
+    rows = ((p.split, p.name, p.file, p.reason) for p in problems)
+    _write_csv(path, ("split", "name", "file", "reason"), rows)
+
+
+def _write_disagreements(path: Path, checked: Checked, classes: Sequence[str]) -> None:
+    rows = (
+        (split, d.name, classes[d.number - 1], "label" if d.labelled else "mask")
+        for split, found in checked.disagreements.items()
+        for d in found
+    )
+    _write_csv(path, ("split", "name", "class", "only_in"), rows)
+
+
+def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(("split", "name", "file", "reason"))
-        table.writerows((p.split, p.name, p.file, p.reason) for p in problems)
+        table.writerow(head)
+        table.writerows(rows)
 
 
 def _checksums(checked: Checked) -> Mapping[Path, str]:
