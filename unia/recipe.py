@@ -13,6 +13,7 @@ Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Mirrors = tuple[Annotated[str, Field(pattern=r"^(https?|file)://")], ...]
 Scales = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 
 
@@ -162,6 +163,7 @@ class ShapesData(AnyData):
 class VocData(AnyData):
     kind: Literal["voc"]
     source: str | None
+    mirrors: Mirrors = ()
     augmented: Literal["zip", "sbd"]
     labels: Literal["annotations", "masks"]
 
@@ -169,6 +171,7 @@ class VocData(AnyData):
 class CocoData(AnyData):
     kind: Literal["coco"]
     source: str | None
+    mirrors: Mirrors = ()
     crowd: Literal["paint", "skip", "ignore"]
     min_area: Count
 

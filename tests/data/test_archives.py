@@ -1,18 +1,19 @@
+"""Archives, friendly and not."""
+
 import hashlib
 import io
+import stat
 import tarfile
-import threading
 import zipfile
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from unia.data.archives import Archive, fetch, top, unpack
+from unia.data import archives, room
+from unia.data.archives import top, unpack
 from unia.errors import UserError
-
-CONTENT = bytes(range(256)) * 10_000
 
 
 def zipped(path: Path, files: dict[str, bytes]) -> Path:
@@ -22,16 +23,21 @@ def zipped(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def tarred(path: Path, files: dict[str, bytes], link: tuple[str, str] | None = None) -> Path:
+def tarred(
+    path: Path, files: dict[str, bytes], special: tuple[str, bytes, str] | None = None, after: str = ""
+) -> Path:
+    """`special`: (name, type, link's target) of one more member; `after`: the name of one behind it."""
     with tarfile.open(path, "w:gz") as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-        if link:
-            member = tarfile.TarInfo(link[0])
-            member.type, member.linkname = tarfile.SYMTYPE, link[1]
+        if special:
+            member = tarfile.TarInfo(special[0])
+            member.type, member.linkname = special[1:]
             tar.addfile(member)
+        if after:
+            tar.addfile(tarfile.TarInfo(after))
     return path
 
 
@@ -39,8 +45,8 @@ def test_archives_are_unpacked_together_and_only_once(tmp_path: Path) -> None:
     one = zipped(tmp_path / "one.zip", {"top/a.txt": b"a"})
     two = tarred(tmp_path / "two.tar.gz", {"top/b.txt": b"b"})
     flat = zipped(tmp_path / "flat.zip", {"c.txt": b"c"})
-    archives = {one: "1", two: "2", flat: "3"}
-    target = unpack(archives, tmp_path / "out")
+    packed = {one: "1", two: "2", flat: "3"}
+    target = unpack(packed, tmp_path / "out")
     assert {p.relative_to(target).as_posix() for p in target.rglob("*.txt")} == {
         "top/a.txt",
         "top/b.txt",
@@ -48,33 +54,105 @@ def test_archives_are_unpacked_together_and_only_once(tmp_path: Path) -> None:
     }
     assert (top(one), top(two)) == ("top", "top")
     (target / "top" / "a.txt").write_text("as it was")
-    unpack(archives, target)
+    unpack(packed, target)
     assert (target / "top" / "a.txt").read_text() == "as it was"
-    unpack(archives | {one: "another"}, target)  # the archive has changed
+    unpack(packed | {one: "another"}, target)  # the archive has changed
     assert (target / "top" / "a.txt").read_text() == "a"
 
 
-@pytest.mark.parametrize("name", ["../outside.txt", "a/../../outside.txt"])
-def test_no_member_lands_outside(tmp_path: Path, name: str) -> None:
-    for archive in (zipped(tmp_path / "bad.zip", {name: b"x"}), tarred(tmp_path / "bad.tgz", {name: b"x"})):
-        with pytest.raises(UserError, match="refused, a member would leave its folder"):
-            unpack({archive: "1"}, tmp_path / "in" / "out")
-    assert not list(tmp_path.rglob("outside.txt"))
+@pytest.mark.parametrize("name", ["../outside.txt", "a/../../outside.txt", "{folder}/outside.txt"])
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_no_member_lands_outside(tmp_path: Path, make: Callable[..., Path], name: str) -> None:
+    name = name.format(folder=tmp_path)
+    archive = make(tmp_path / ("bad.zip" if make is zipped else "bad.tgz"), {"a/b.txt": b"b", name: b"x"})
+    with pytest.raises(
+        UserError, match=f"{archive.name}: refused, '.*outside.txt' would lead out of its folder"
+    ):
+        unpack({archive: "1"}, tmp_path / "in" / "out")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path != archive]
 
 
-def test_an_absolute_member_does_not_land_there(tmp_path: Path) -> None:
-    outside = tmp_path / "outside.txt"
-    with pytest.raises(UserError, match="refused, a member would leave its folder"):
-        unpack({zipped(tmp_path / "bad.zip", {str(outside): b"x"}): "1"}, tmp_path / "out")
-    unpack({tarred(tmp_path / "bad.tgz", {str(outside): b"x"}): "1"}, tmp_path / "out")  # made relative
-    assert not outside.exists()
-
-
-def test_a_link_out_is_refused(tmp_path: Path) -> None:
-    archive = tarred(tmp_path / "bad.tgz", {"d/a.txt": b"x"}, link=("d/out", "/etc"))
-    with pytest.raises(UserError, match=r"bad\.tgz: refused, a member would leave its folder"):
+@pytest.mark.parametrize("target", ["/etc", "../..", "../../outside.txt", "a/../../../b"])
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_out_is_refused(tmp_path: Path, kind: bytes, target: str) -> None:
+    archive = tarred(tmp_path / "bad.tgz", {"d/a.txt": b"x"}, ("d/out", kind, target), after="d/out/passwd")
+    with pytest.raises(UserError, match=r"bad\.tgz: refused, '.*' would lead out of its folder"):
         unpack({archive: "1"}, tmp_path / "out")
     assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_a_link_inside_is_kept(tmp_path: Path) -> None:
+    archive = tarred(tmp_path / "good.tgz", {"d/a/b.txt": b"b"}, ("d/link", tarfile.SYMTYPE, "a/b.txt"))
+    assert (unpack({archive: "1"}, tmp_path / "out") / "d/link").read_bytes() == b"b"
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_a_device_is_refused(tmp_path: Path, kind: bytes) -> None:
+    archive = tarred(tmp_path / "bad.tgz", {"d/a.txt": b"x"}, ("d/device", kind, ""))
+    with pytest.raises(UserError, match=r"bad\.tgz: refused, .*d/device.* special file"):
+        unpack({archive: "1"}, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+def test_a_link_or_a_device_in_a_zip_is_refused(tmp_path: Path, kind: int) -> None:
+    archive = tmp_path / "bad.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        member = zipfile.ZipInfo("d/strange")
+        member.create_system, member.external_attr = 3, (kind | 0o777) << 16
+        file.writestr(member, "/etc/passwd")
+    with pytest.raises(UserError, match=r"bad\.zip: refused, 'd/strange' is a link or a device"):
+        unpack({archive: "1"}, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_what_would_fill_the_disk_is_refused_before_a_byte_of_it(
+    tmp_path: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "bomb.zip" if make is zipped else "bomb.tgz"
+    archive = make(tmp_path / name, {f"d/{i}": b"\0" * 1_000_000 for i in range(50)})
+    assert archive.stat().st_size < 100_000
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=49_000_000))
+    monkeypatch.setattr(archives, "track", lambda *_: pytest.fail("it has begun"))
+    with pytest.raises(UserError, match=r"needs 0\.1 GB, the disk has 0\.0 GB free"):
+        unpack({archive: "1"}, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_a_zip_that_holds_more_than_it_says_is_broken(tmp_path: Path) -> None:
+    archive = tmp_path / "liar.zip"
+    zipped(archive, {"d/a.bin": b"\0" * 1_000_000})
+    content = archive.read_bytes()
+    true, said = (1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")
+    assert content.count(true) == 2
+    archive.write_bytes(content.replace(true, said))
+    with pytest.raises(UserError, match=r"liar\.zip: cannot be unpacked"):
+        unpack({archive: "1"}, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_interrupted_unpacking_is_found_and_redone(tmp_path: Path) -> None:
+    one = zipped(tmp_path / "one.zip", {"top/a.txt": b"a", "top/b.txt": b"b"})
+    target = tmp_path / "out"
+    (target / "top").mkdir(parents=True)  # as an older version without a stamp left it
+    (target / "top/strange.txt").write_text("x")
+    left = tmp_path / ".out.partial"  # as a killed run leaves it
+    (left / "top").mkdir(parents=True)
+    (left / "top/a.txt").write_text("half")
+    unpack({one: "1"}, target)
+    assert {path.name: path.read_bytes() for path in target.rglob("*.txt")} == {"a.txt": b"a", "b.txt": b"b"}
+    assert not left.exists()
+
+
+def test_a_failed_change_of_archives_does_not_leave_the_old_stamp(tmp_path: Path) -> None:
+    """A run killed while the old files are removed must not pass for a complete one."""
+    one = zipped(tmp_path / "one.zip", {"top/a.txt": b"a"})
+    target = unpack({one: "1"}, tmp_path / "out")
+    with pytest.raises(UserError):
+        unpack({zipped(tmp_path / "bad.zip", {"../x": b"x"}): "2"}, target)
+    (target / "top/a.txt").unlink()
+    assert (unpack({one: "1"}, target) / "top/a.txt").read_bytes() == b"a"
 
 
 @pytest.mark.parametrize("name", ["cut.zip", "cut.tgz"])
@@ -85,74 +163,3 @@ def test_broken_archives_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"{name}: cannot be unpacked"):
         unpack({archive: "1"}, tmp_path / "out")
     assert list(tmp_path.iterdir()) == [archive]
-
-
-class _Server(ThreadingHTTPServer):
-    """Serves CONTENT; the first `cut` answers end early, `ranges` says whether Range is heeded."""
-
-    cut = 0
-    ranges = True
-    asked: list[str | None]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
-        body = CONTENT[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.server.cut:
-            self.server.cut -= 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[_Server]:
-    with _Server(("127.0.0.1", 0), _Handler) as server:
-        server.asked = []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-def archive_at(server: _Server, md5: str = hashlib.md5(CONTENT).hexdigest()) -> Archive:
-    return Archive(f"http://127.0.0.1:{server.server_port}/data.zip", len(CONTENT), md5)
-
-
-@pytest.mark.parametrize("ranges", [True, False])
-def test_a_download_goes_on_where_it_stopped(tmp_path: Path, server: _Server, ranges: bool) -> None:
-    server.cut, server.ranges = 1, ranges
-    with pytest.raises(UserError, match=r"data\.zip: cannot be fetched .*run the step again"):
-        fetch(archive_at(server), tmp_path)
-    assert fetch(archive_at(server), tmp_path).read_bytes() == CONTENT
-    assert server.asked == [None, f"bytes={len(CONTENT) // 2}-"]
-    fetch(archive_at(server), tmp_path)
-    assert len(server.asked) == 2  # it is there
-    assert [path.name for path in tmp_path.iterdir()] == ["data.zip"]
-
-
-def test_a_complete_part_needs_no_network(tmp_path: Path, server: _Server) -> None:
-    (tmp_path / "data.zip.part").write_bytes(CONTENT)
-    assert fetch(archive_at(server), tmp_path).read_bytes() == CONTENT
-    assert server.asked == []
-
-
-def test_what_arrives_must_have_the_checksum(tmp_path: Path, server: _Server) -> None:
-    with pytest.raises(UserError, match=r"md5 is .*, should be 0000"):
-        fetch(archive_at(server, md5="0000"), tmp_path)
-    assert not (tmp_path / "data.zip").exists()
-
-
-def test_no_network_is_one_line_with_the_address(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^http://127\.0\.0\.1:9/data\.zip: cannot be fetched \(") as caught:
-        fetch(Archive("http://127.0.0.1:9/data.zip", 5, "0"), tmp_path)
-    assert "\n" not in str(caught.value)

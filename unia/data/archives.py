@@ -1,80 +1,20 @@
-"""Archives: fetched with a checksum, unpacked without writing anywhere else."""
+"""Archives, unpacked without writing anywhere else, whole or not at all."""
 
-import hashlib
+import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from http.client import HTTPException
-from pathlib import Path
-from urllib.error import URLError
-from urllib.request import Request, urlopen
+from pathlib import Path, PurePosixPath
 
+from unia.data.room import require_room
 from unia.errors import UserError
 from unia.files import atomic
 from unia.progress import track
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
-CHUNK = 1 << 20
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
 """What a damaged or encrypted archive raises."""
-
-
-@dataclass(frozen=True)
-class Archive:
-    """An official archive: where it is, and what must arrive."""
-
-    url: str
-    bytes: int
-    md5: str
-
-    @property
-    def name(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
-
-
-def fetch(archive: Archive, folder: Path) -> Path:
-    """Download `archive` into `folder`, continuing what an earlier try left; returns its path.
-
-    Raises UserError where the network fails or what arrived is not what it should be.
-    """
-    target = folder / archive.name
-    if target.exists() and target.stat().st_size == archive.bytes:
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    have = part.stat().st_size if part.exists() else 0
-    try:
-        if have < archive.bytes:
-            _receive(archive, part, have)
-    except (URLError, HTTPException, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"{archive.url}: cannot be fetched ({reason}); run the step again to continue, or set the "
-            "dataset's data.source to a folder that holds it"
-        ) from None
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != archive.md5:
-        bad = target.with_name(f"{target.name}.bad")
-        part.replace(bad)
-        raise UserError(f"{bad}: md5 is {found}, should be {archive.md5}; delete it and run the step again")
-    part.replace(target)
-    return target
-
-
-def _receive(archive: Archive, part: Path, have: int) -> None:
-    """Append to `part` what comes after its `have` bytes; OSError where the connection ends too early."""
-    request = Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urlopen(request, timeout=60) as response, part.open("ab") as file:
-        if response.status != 206:  # the server sends it all again
-            file.truncate(0)
-            have = 0
-        for _ in track(range(-(-(archive.bytes - have) // CHUNK)), f"fetch {archive.name} (MiB)"):
-            file.write(response.read(CHUNK))
-    if part.stat().st_size < archive.bytes:
-        raise OSError("the connection ended early")
 
 
 def is_archive(path: Path) -> bool:
@@ -85,22 +25,24 @@ def unpack(archives: Mapping[Path, str], target: Path) -> Path:
     """Unpack zip and tar files together into the folder `target`, unless these very files lie there already.
 
     `archives`: path -> sha256. A zip with files at its top gets a folder of its own name. Raises UserError
-    for a broken archive, or one with a member that would land outside or links out.
+    for a broken archive, one larger than the disk, and one with a member that would land outside, links out,
+    or is no plain file.
     """
-    origin = target / ".unpacked"
+    stamp = target / ".unpacked"
     sums = "".join(f"{sha256} {archive.name}\n" for archive, sha256 in archives.items())
-    if origin.exists() and origin.read_text(encoding="utf-8") == sums:
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == sums:
         return target
+    stamp.unlink(missing_ok=True)  # from here on, what lies there may be half removed
     with atomic(target) as temporary:
         temporary.mkdir()
         for archive in archives:
             try:
-                _extract(archive, temporary)
+                (_unzip if archive.name.endswith(".zip") else _untar)(archive, temporary)
             except tarfile.FilterError as error:
-                raise UserError(f"{archive}: refused, a member would leave its folder ({error})") from None
+                raise _refused(archive, str(error)) from None
             except BROKEN as error:
                 raise _broken(archive, error) from None
-        (temporary / origin.name).write_text(sums, encoding="utf-8")
+        (temporary / stamp.name).write_text(sums, encoding="utf-8")
     return target
 
 
@@ -119,26 +61,41 @@ def top(archive: Path) -> str:
         raise _broken(archive, error) from None
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    if archive.name.endswith(".zip"):
-        _unzip(archive, folder)
-    else:
-        with tarfile.open(archive) as tar:
-            for member in track(tar, f"unpack {archive.name}"):
-                tar.extract(member, folder, filter="data")
+def _untar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as tar:
+        members = tar.getmembers()
+        for member in members:
+            _stays(archive, member.name)
+            if member.islnk() or member.issym():
+                _stays(archive, member.linkname)
+        require_room(folder, sum(member.size for member in members))
+        for member in track(members, f"unpack {archive.name}"):
+            tar.extract(member, folder, filter="data")  # refuses devices
 
 
 def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         members = file.infolist()
+        for member in members:
+            _stays(archive, member.filename)
+            if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _refused(archive, f"{member.filename!r} is a link or a device")
+        require_room(folder, sum(member.file_size for member in members))
         if any("/" not in member.filename for member in members):
             folder = folder / archive.stem
-        root = folder.resolve()
-        for member in members:
-            if not (root / member.filename).resolve().is_relative_to(root):
-                raise UserError(f"{archive}: refused, a member would leave its folder ({member.filename})")
         for member in track(members, f"unpack {archive.name}"):
             file.extract(member, folder)
+
+
+def _stays(archive: Path, name: str) -> None:
+    """UserError for a name, or a link's target, that could lead out: absolute, or with a .. in it."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise _refused(archive, f"{name!r} would lead out of its folder")
+
+
+def _refused(archive: Path, reason: str) -> UserError:
+    return UserError(f"{archive}: refused, {reason}; get it from its official source")
 
 
 def _broken(archive: Path, error: Exception) -> UserError:

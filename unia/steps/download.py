@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from unia.data import images, official, shapes
-from unia.data.archives import SUFFIXES, Archive, fetch, is_archive, top, unpack
+from unia.data.archives import SUFFIXES, is_archive, top, unpack
+from unia.data.fetch import Archive, check, fetch
 from unia.errors import UserError
 from unia.files import Content, content, write_json
 from unia.progress import say
 from unia.recipe import AcdcData, CocoData, Data, ImagesData, ShapesData, VocData
+
+UNPACKED = "unpacked"
 
 
 def download(dataset: str, data: Data, out: Path) -> list[Content]:
@@ -25,7 +28,7 @@ def download(dataset: str, data: Data, out: Path) -> list[Content]:
     say(f"download {dataset}: hashing {', '.join(map(str, origins))}")
     sources = [content(path) for path in origins]
     archives = {source.path: str(source.sha256) for source in sources if is_archive(source.path)}
-    roots = [unpack(archives, folder / "unpacked")] if archives else []
+    roots = [unpack(archives, folder / UNPACKED)] if archives else []
     roots += [path for path in origins if path not in archives]
     document = {
         "dataset": dataset,
@@ -46,7 +49,7 @@ def _origins(dataset: str, data: VocData | CocoData | AcdcData | ImagesData, fol
                 f"{key}: ACDC needs registration: get it from humanheart-project.creatis.insa-lyon.fr "
                 "and name its archive or folder here"
             )
-        return [fetch(archive, folder / "archives") for archive in _official(key, data)]
+        return _fetched(key, data, folder)
     source = Path(data.source)
     if isinstance(data, ImagesData):
         if not (source / images.TABLE).is_file():
@@ -55,13 +58,30 @@ def _origins(dataset: str, data: VocData | CocoData | AcdcData | ImagesData, fol
     if not source.exists():
         raise UserError(f"{key}: {source} does not exist")
     if is_archive(source):
-        return [source]
+        return [_checked(source)]
     if not source.is_dir():
         raise UserError(f"{key}: {source} is neither a folder nor an archive ({', '.join(SUFFIXES)})")
     archives = [path for path in sorted(source.iterdir()) if is_archive(path)]
-    packed = [path for path in archives if not (source / top(path)).exists()]
+    packed = [_checked(path) for path in archives if not (source / top(path)).exists()]
     others = any(path.is_dir() and not path.name.startswith(".") for path in source.iterdir())
     return packed + ([source] if others or not packed else [])
+
+
+def _fetched(key: str, data: VocData | CocoData, folder: Path) -> list[Path]:
+    """The official archives, fetched."""
+    archives = _official(key, data)
+    unpacked = sum(archive.bytes for archive in archives)  # images and labels are compressed already
+    spare = 0 if (folder / UNPACKED).exists() else unpacked
+    return fetch(archives, folder / "archives", data.mirrors, spare)
+
+
+def _checked(path: Path) -> Path:
+    """An archive of the user's; under an official name it must be the official one."""
+    for archive in official.ALL:
+        if path.name == archive.name:
+            say(f"check {path}")
+            check(path, archive)
+    return path
 
 
 def _official(key: str, data: VocData | CocoData) -> list[Archive]:
