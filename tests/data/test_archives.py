@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from unia.data import archives, room
+from unia.data import archives
 from unia.data.archives import top, unpack
 from unia.errors import UserError
 
@@ -113,7 +114,7 @@ def test_what_would_fill_the_disk_is_refused_before_a_byte_of_it(
     name = "bomb.zip" if make is zipped else "bomb.tgz"
     archive = make(tmp_path / name, {f"d/{i}": b"\0" * 1_000_000 for i in range(50)})
     assert archive.stat().st_size < 100_000
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=49_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=49_000_000))
     monkeypatch.setattr(archives, "track", lambda *_: pytest.fail("it has begun"))
     with pytest.raises(UserError, match=r"needs 0\.1 GB, the disk has 0\.0 GB free"):
         unpack({archive: "1"}, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 from flaky_server import FlakyServer, cuts, serving
 
-from unia.data import room
 from unia.data.fetch import AT_ONCE, Archive, check, fetch
 from unia.data.transfer import Patience
 from unia.errors import UserError
@@ -292,7 +292,7 @@ def test_an_archive_of_the_users_is_checked_and_left_alone(tmp_path: Path, serve
 def test_a_disk_too_small_is_told_before_the_first_byte(
     tmp_path: Path, server: FlakyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=len(CONTENT) + 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=len(CONTENT) + 10))
     with pytest.raises(UserError, match=r"needs .* GB \(.* to fetch, about .* to unpack\), the disk has"):
         get(server, tmp_path / "new", spare=11)
     assert server.asked == []
@@ -304,5 +304,5 @@ def test_what_an_earlier_try_left_needs_no_room_again(
     tmp_path: Path, server: FlakyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data.zip.part").write_bytes(CONTENT[:-100])
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     get(server, tmp_path)
