@@ -27,11 +27,13 @@ STEPS = ["download", "prepare", "train", "infer val", "crf val", "score val", "t
 
 
 def commit(repository: Path, code: str) -> str:
-    """Commit `code`, the parameters and a lock file; returns the commit's name."""
+    """Commit `code`, the workflow and a lock file; returns the commit's name."""
     (repository / "envs").mkdir(parents=True, exist_ok=True)
     (repository / "envs" / "requirements.txt").touch()
     (repository / "code.py").write_text(code)
-    (repository / "params.yaml").write_bytes(PARAMS.read_bytes())
+    for name in ("params.yaml", "Snakefile", "dvc.yaml", "workflow/rules/data.smk"):
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_bytes((PARAMS.parent / name).read_bytes())
     for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -qm a"):
         subprocess.run(["git", *command.split()], cwd=repository, check=True)
     head = ["git", "rev-parse", "HEAD"]

@@ -25,7 +25,7 @@ TINY = (  # settings that make every step take seconds
 
 
 class Project:
-    """The tracked files, copied; commands run with `settings` laid over params.yaml."""
+    """The tracked files, copied and committed; commands run with `settings` laid over params.yaml."""
 
     def __init__(self, folder: Path, settings: tuple[str, ...] = TINY):
         self.folder = folder
@@ -37,7 +37,8 @@ class Project:
             if (ROOT / name).is_file() and not name.startswith("tests/"):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
-        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+        for command in ("init --quiet", "add .", "-c user.name=a -c user.email=a@b commit --quiet -m a"):
+            subprocess.run(["git", *command.split()], cwd=folder, check=True)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},

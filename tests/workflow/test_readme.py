@@ -45,12 +45,6 @@ def test_command(line: str, project: Project) -> None:
         command.insert(1, "--dry-run")
     if line == "dvc repro":  # in a working copy of its own, as the README says
         project = Project(project.folder / "dvc")
-    elif command[0] == "dvc":
-        subprocess.run(
-            ["git", "add", "--all", "params.yaml", "dvc.yaml", ".dvc"], cwd=project.folder, check=True
-        )
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", *identity, "commit", "-qm", "a"], cwd=project.folder, check=False)
     project.ok(*command)
 
 

@@ -52,6 +52,24 @@ def trace(
     _show(chain, f"{table}  {number(table, row)}" if table.suffix == ".csv" else str(table))
 
 
+@app.command()
+def crate(
+    table: Table,
+    out: Annotated[Path, typer.Argument(help="The zip file to write.")],
+) -> None:
+    """Pack a table and its provenance as an RO-Crate (Provenance Run Crate 0.5).
+
+    It holds the table, the receipts of the steps, the workflow and its parameters; data and model are only
+    referred to, by path, hash and licence.
+    """
+    from unia.progress import say
+    from unia.tracking.crate import write_crate
+    from unia.tracking.trace import follow
+
+    write_crate(follow(table), out)
+    say(f"crate: {out}, {out.stat().st_size / 1e6:.1f} MB")
+
+
 def _show(chain: "Chain", heading: str) -> None:
     from rich.console import Console
 

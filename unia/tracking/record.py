@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from unia.files import sha256
+from unia.files import content
 
 ROOT = Path(__file__).parents[2]
 LOCK = Path("envs/requirements.txt")
@@ -46,7 +46,7 @@ def git_state() -> dict[str, Any]:
         return {"commit": None, "dirty": None, "diff": None}
     digest = hashlib.sha256(os.fsencode(changes))
     for name in untracked.splitlines():
-        digest.update(os.fsencode(f"{name}\0{sha256(ROOT / name)}\n"))
+        digest.update(os.fsencode(f"{name}\0{content(ROOT / name).sha256}\n"))
     dirty = bool(changes or untracked)
     return {"commit": commit, "dirty": dirty, "diff": digest.hexdigest() if dirty else None}
 
@@ -71,8 +71,7 @@ def environment() -> dict[str, Any]:
 
 def lock() -> str | None:
     """The sha256 of the lock file that lies beside this code."""
-    path = ROOT / LOCK
-    return sha256(path) if path.exists() else None
+    return content(ROOT / LOCK).sha256
 
 
 def command() -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from unia.config import load, settings_between
 from unia.errors import UserError
+from unia.tracking import record
 from unia.tracking.receipt import Receipt
-from unia.tracking.record import ROOT
 from unia.tracking.trace import SHORT, Chain, code, name_of
 
 
@@ -42,7 +42,7 @@ def unrecorded(step: Receipt) -> list[str]:
     commit, command = step["git"]["commit"], step["command"]
     if commit is None or not step["git"]["dirty"] or "--params" in command:
         return []
-    shown = subprocess.run(["git", "show", f"{commit}:params.yaml"], cwd=ROOT, capture_output=True)
+    shown = subprocess.run(["git", "show", f"{commit}:params.yaml"], cwd=record.ROOT, capture_output=True)
     given = [value for option, value in pairwise(command) if option == "--set"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
