@@ -12,9 +12,13 @@ from pycocotools import mask as rle
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from unia.data import coco
-from unia.data.samples import Dataset, Sample, read_mask
+from unia.data.card import read_card
+from unia.data.paint import Object, paint
+from unia.data.samples import Dataset, load_split, read_image, read_mask
 from unia.errors import UserError
+from unia.files import write_json
 from unia.recipe import CocoData
+from unia.steps.prepare import prepare
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "coco" / "tiny_coco"
 CONFIG = CocoData(kind="coco", source=None, crowd="paint", min_area=0)
@@ -149,7 +153,7 @@ def test_compressed_run_lengths(seed: int) -> None:
     there = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < 0.02 if seed else rectangle(4, 3, 9, 30)
     encoded = rle.encode(np.asfortranarray(there.astype(np.uint8)))
     encoded["counts"] = encoded["counts"].decode()
-    mask, labels = coco.paint(CONFIG, HEIGHT, WIDTH, [coco.Object(9, encoded)])
+    mask, labels = paint(CONFIG, HEIGHT, WIDTH, [Object(9, encoded)])
     np.testing.assert_array_equal(mask, there * 9)
     assert labels == (9,)
 
@@ -178,7 +182,7 @@ def test_compressed_run_lengths(seed: int) -> None:
 )
 def test_what_is_no_segmentation(segmentation: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        coco.paint(CONFIG, HEIGHT, WIDTH, [coco.Object(1, segmentation)])
+        paint(CONFIG, HEIGHT, WIDTH, [Object(1, segmentation)])
 
 
 @pytest.mark.parametrize(
@@ -199,6 +203,29 @@ def test_the_rule_for_crowds(tmp_path: Path, crowd: str, values: set[int], label
     assert (mask[crowded] == {"paint": 1, "skip": 0, "ignore": 255}[crowd]).all()
     assert (mask[rectangle(5, 5, 4, 4)] == 17).all()
     assert (tmp_path / "folder/masks/train/alone.png").exists() == (crowd == "paint")
+
+
+def test_images_of_every_kind(tmp_path: Path) -> None:
+    """Grey and CMYK images are read as RGB; one with an EXIF orientation as it is stored: masks are."""
+    names = ("grey", "cmyk", "turned", "plain")
+    make(tmp_path, 2014, "images", dict.fromkeys(names, OBJECTS["overlapping"]))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT // 8, WIDTH // 10, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((WIDTH, HEIGHT))
+    for name, mode in {"grey": "L", "cmyk": "CMYK", "turned": "RGB", "plain": "RGB"}.items():
+        path = tmp_path / "images/train2014" / f"COCO_train2014_{name}.jpg"
+        picture.convert(mode).save(path, quality=95, exif=exif if name == "turned" else Image.Exif())
+    write_json(tmp_path / "raw.json", {"kind": "coco", "roots": [str(tmp_path)]})
+    prepare("coco", CONFIG, tmp_path / "raw.json", tmp_path / "out")
+    for sample in load_split(tmp_path / "out", "train").samples:
+        image, expected = read_image(sample.image), np.asarray(picture)
+        if sample.name.endswith("grey"):
+            expected = np.asarray(picture.convert("L").convert("RGB"))
+        assert image.shape == (HEIGHT, WIDTH, 3)
+        assert np.abs(image.astype(int) - expected).mean() < 8, sample.name
+        assert sample.mask is not None
+        np.testing.assert_array_equal(read_mask(sample.mask), PAINTED["overlapping"][0])
 
 
 def test_objects_too_small_are_left_out(tmp_path: Path) -> None:
@@ -278,27 +305,37 @@ def by_name(root: Path, split: str) -> dict[str, tuple[Annotation, list[Annotati
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.exists(), reason="../shared/data/coco/tiny_coco is absent")
 def test_real_masks_against_pil(tmp_path: Path) -> None:
-    dataset = read(REAL, tmp_path)
+    write_json(tmp_path / "raw.json", {"kind": "coco", "roots": [str(REAL)]})
+    prepare("coco", CONFIG, tmp_path / "raw.json", tmp_path / "out")
     pixels = off = edges = 0
-    for split, samples in dataset.splits.items():
+    counts = {}
+    for split in ("train", "val"):
+        samples = load_split(tmp_path / "out", split).samples
+        counts[split] = len(samples)
         images = by_name(REAL, split)
         assert {s.name for s in samples} == {name for name, (_, found) in images.items() if found}
         for sample in samples:
             image, annotations = images[sample.name]
-            mask = read_mask(tmp_path / "masks" / split / f"{sample.name}.png")
+            assert sample.mask is not None
+            mask = read_mask(sample.mask)
             expected = drawn(image["height"], image["width"], annotations)
             differ = mask != expected
             edge = border(mask) | border(expected)
             assert not (differ & ~edge).any(), sample.name
             assert sample.labels == tuple(sorted({a["class"] for a in annotations}))
-            assert set(np.unique(mask)) - {0} <= set(sample.labels)
-            assert _size(sample) == mask.shape[::-1]
+            assert set(np.unique(mask)) - {0} <= set(sample.labels) <= set(range(1, 81))
             pixels, off, edges = pixels + mask.size, off + differ.sum(), edges + edge.sum()
+        card = read_card(tmp_path / "out", split)
+        print(
+            split,
+            {row["class"]: row["images"] for row in card["classes"] if row["images"]},
+            card["disagreements"],
+        )
+        for row in card["classes"]:
+            number = coco.CLASS[next(k for k, name in coco.CATEGORIES.items() if name == row["class"])]
+            assert row["images"] == sum(
+                any(a["class"] == number for a in annotations) for _, annotations in images.values()
+            )
     print(f"{off / pixels:.3%} of the pixels differ, {edges / pixels:.3%} are border")
-    assert {split: len(samples) for split, samples in dataset.splits.items()} == {"train": 49, "val": 48}
+    assert counts == {"train": 49, "val": 48}
     assert off / pixels < 0.005
-
-
-def _size(sample: Sample) -> tuple[int, int]:
-    with Image.open(sample.image) as image:
-        return image.size
