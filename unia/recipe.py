@@ -122,6 +122,8 @@ class Train(Section):
     precision: Literal["bf16", "float32"]
     workers: Count
     log_every: Positive
+    save_every: Positive
+    deterministic: bool
 
     @model_validator(mode="after")
     def _parts_divide(self) -> "Train":

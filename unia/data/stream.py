@@ -4,30 +4,67 @@ So the order, the crops and the colours are the same whatever the number of work
 resumed run goes on where it stopped.
 """
 
+import os
+import signal
 from collections.abc import Iterator
+from types import FrameType
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torchvision.transforms import v2
 
 from unia.data.normalise import normalise, to_tensor
-from unia.data.samples import Split, read_image
+from unia.data.samples import Sample, Split, read_image
+from unia.errors import UserError
 from unia.recipe import Train
 
 
 class SampleStream(Dataset[tuple[Tensor, Tensor]]):
-    """Position -> (normalised crop 3 x crop x crop, image-level labels C)."""
+    """Position -> (normalised crop 3 x crop x crop, image-level labels C).
+
+    Raises UserError, naming the sample, for one that cannot be read.
+    """
 
     def __init__(self, split: Split, config: Train):
         self.split = split
         self.seed = config.seed
         self.augment = augmentation(config)
+        # What each worker is reading, (process id, position), for when it dies and cannot say it itself.
+        self._reading = torch.full((max(1, config.workers), 2), -1).share_memory_()
+        self._closed = torch.zeros(1, dtype=torch.bool).share_memory_()
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
-        sample = self.split.samples[self.index(position)]
+        worker = get_worker_info()
+        self._reading[worker.id if worker else 0] = torch.tensor([os.getpid(), position])
+        sample = self.sample(position)
+        try:
+            return self._crop(sample, position)
+        except Exception as error:
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            raise UserError(f"sample {sample.name}: {kind}{error}") from error
+
+    def sample(self, position: int) -> Sample:
+        """The sample at `position`."""
+        return self.split.samples[self.index(position)]
+
+    def read_by(self, process: int) -> Sample | None:
+        """The sample that the worker with this process id read last."""
+        places = [int(place) for reader, place in self._reading if reader == process]
+        return self.sample(places[0]) if places else None
+
+    def close(self) -> None:
+        """Nothing more will be read: workers end when told to (SIGTERM), which till now they ignore."""
+        self._closed.fill_(True)
+
+    def told_to_end(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM or Ctrl-C in a worker: they reach the whole group, and are the parent's to handle."""
+        if self._closed:
+            os._exit(0)
+
+    def _crop(self, sample: Sample, position: int) -> tuple[Tensor, Tensor]:
         image = Image.fromarray(read_image(sample.image))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(hash_seed(self.seed, position))
@@ -72,7 +109,7 @@ def loader(split: Split, config: Train, positions: Positions, pin: bool) -> Data
         pin_memory=pin,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_in_worker if workers else None,
     )
 
 
@@ -100,5 +137,10 @@ def hash_seed(*parts: int | str) -> int:
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _one_thread(worker: int) -> None:
+def _in_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    info = get_worker_info()
+    assert info is not None
+    assert isinstance(info.dataset, SampleStream)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, info.dataset.told_to_end)

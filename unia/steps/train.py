@@ -2,19 +2,26 @@
 
 import csv
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
 from unia.data.samples import Split, load_split
-from unia.data.stream import Positions, loader
+from unia.data.stream import Positions, SampleStream, loader
 from unia.errors import UserError
 from unia.files import atomic
 from unia.model.checkpoint import Header, load_backbone, save_checkpoint
 from unia.model.network import UniA, build
 from unia.progress import say
 from unia.recipe import Recipe
-from unia.training.loop import fit
+from unia.training.deterministic import use_deterministic
+from unia.training.faults import explained
+from unia.training.loop import Diverged, fit
+from unia.training.optimiser import build_optimiser
+from unia.training.processes import Processes, joined
+from unia.training.state import Row, State, States, identity
+from unia.training.stop import Stopped
 
 CURVE = (
     "iteration",
@@ -28,55 +35,137 @@ CURVE = (
     "segmentation",
     "energy",
 )
+Log = Callable[[int, Mapping[str, float]], None]
 
 
-def train(
-    dataset: str, recipe: Recipe, data: Path, out: Path, log: Callable[[int, Mapping[str, float]], None]
-) -> None:
+def train(dataset: str, recipe: Recipe, data: Path, out: Path, log: Log) -> None:
     """Train on the split `train` of the prepared folder `data`.
 
     Writes the folder `out`: `checkpoint.safetensors` and `losses.csv` (a row per logged iteration).
-    `log` also receives each row. Raises UserError for data without labels or weights that do not fit.
+    `log` also receives each row. A training that was killed or stopped before goes on from its last state,
+    in `<out>.state/`. Raises UserError for data without labels, weights that do not fit, a loss that broke,
+    a sample that cannot be read, and want of memory; Stopped when asked to stop.
     """
     split = load_split(data, "train")
     if any(sample.labels is None for sample in split.samples):
         raise UserError(f"{data}: the split train has no image-level labels; nothing to learn from")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(recipe.train.seed)
-    model = start(recipe, split)
-    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    say(
-        f"train {dataset}: {len(split.samples)} images, {len(split.classes)} classes, "
-        f"{recipe.model.backbone}, {parameters:.1f} M parameters, on {device.type}"
-    )
+    use_deterministic(recipe.train.deterministic)
+    with joined() as processes:
+        states = States(out.with_name(f"{out.name}.state"), identity(recipe, data))
+        with states.locked() if processes.first else nullcontext():
+            model, rows = _train(dataset, recipe, split, states, processes, log)
+            if processes.first:
+                write(model, Header(recipe.model, split.classes, dataset, recipe.train.iterations), rows, out)
+                states.clear()
+
+
+def _train(
+    dataset: str, recipe: Recipe, split: Split, states: States, processes: Processes, log: Log
+) -> tuple[UniA, list[Row]]:
+    """The trained network, and the rows of its curve."""
     config = recipe.train
-    if config.crop % model.backbone.patch:
-        raise UserError(
-            f"train.crop: {config.crop} is no multiple of the backbone's patches of {model.backbone.patch}"
-        )
-    positions = Positions(config.batch, 0, config.iterations)
-    batches = loader(split, config, positions, pin=device.type == "cuda")
-    rows: list[Mapping[str, float]] = []
+    saved = states.newest()
+    model = start(recipe, split, saved)
+    model.to(processes.device).to(memory_format=torch.channels_last).train()
+    optimiser = build_optimiser(model, config)
+    rows: list[Row] = []
+    done = 0
+    if saved is not None:
+        saved.restore(model, optimiser)
+        rows, done = saved.rows, saved.iteration
+    processes.copy_first(model.state_dict().values())
+    if processes.first:
+        _announce(dataset, recipe, split, model, processes, states, saved)
+    for row in rows:
+        log(int(row["iteration"]), {name: value for name, value in row.items() if name != "iteration"})
 
     def record(iteration: int, values: Mapping[str, float]) -> None:
         rows.append({"iteration": iteration, **values})
         log(iteration, values)
 
-    fit(model, recipe, batches, device, record)
-    with atomic(out) as folder:
-        folder.mkdir()
-        header = Header(recipe.model, split.classes, dataset, config.iterations)
-        save_checkpoint(model, header, folder / "checkpoint.safetensors")
-        with (folder / "losses.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, CURVE, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    def save(iteration: int) -> None:
+        states.save(iteration, model, optimiser, rows)
+
+    positions = Positions(config.batch, done, config.iterations, processes.rank, processes.count)
+    batches = loader(split, config, positions, pin=processes.device.type == "cuda")
+    stream = batches.dataset
+    assert isinstance(stream, SampleStream)
+    try:
+        with explained(config, stream):
+            fit(model, optimiser, recipe, batches, processes, done, record, save)
+    except Diverged as error:
+        first = error.iteration * config.batch
+        names = ", ".join(stream.sample(place).name for place in range(first, first + config.batch))
+        good = states.newest()
+        kept = f"; the last good state is of iteration {good.iteration}, in {good.path}" if good else ""
+        raise UserError(
+            f"training diverged: {error}, on the samples {names}{kept}; lower train.lr and train.head_lr, "
+            "or train with precision: float32"
+        ) from None
+    except Stopped as stopped:
+        if processes.first:
+            say(
+                f"train: stopped by {stopped.signal} at iteration {stopped.iteration} of "
+                f"{config.iterations}; the state is saved, run the step again to go on"
+            )
+        raise
+    finally:
+        stream.close()
+    return model, rows
 
 
-def start(recipe: Recipe, split: Split) -> UniA:
-    """The network before its first step: pretrained weights as the recipe says, the rest drawn."""
-    model = build(recipe.model, len(split.classes), pretrained=True)
+def _announce(
+    dataset: str,
+    recipe: Recipe,
+    split: Split,
+    model: UniA,
+    processes: Processes,
+    states: States,
+    saved: State | None,
+) -> None:
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    device = processes.device.type
+    say(
+        f"train {dataset}: {len(split.samples)} images, {len(split.classes)} classes, "
+        f"{recipe.model.backbone}, {parameters:.1f} M parameters, on "
+        + (device if processes.count == 1 else f"{processes.count} x {device}")
+    )
+    if saved is not None:
+        say(f"train: goes on from iteration {saved.iteration}, saved in {saved.path}")
+    elif changed := states.others():
+        say(f"train: {states.folder} holds a state of other {' and '.join(changed)}; training starts anew")
+
+
+def write(model: UniA, header: Header, rows: list[Row], out: Path) -> None:
+    """The folder `out` with the checkpoint and the curve; UserError where it cannot be written."""
+    try:
+        with atomic(out) as folder:
+            folder.mkdir()
+            save_checkpoint(model, header, folder / "checkpoint.safetensors")
+            with (folder / "losses.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, CURVE, restval="", lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+    except OSError as error:
+        raise UserError(
+            f"{out}: cannot be written ({error.strerror}); mend that and run the step again: "
+            "the training itself is done, and kept"
+        ) from None
+
+
+def start(recipe: Recipe, split: Split, saved: State | None) -> UniA:
+    """The network before its first step: pretrained weights as the recipe says, the rest drawn.
+
+    Without these where a saved state will replace all.
+    """
+    torch.manual_seed(recipe.train.seed)
+    model = build(recipe.model, len(split.classes), pretrained=saved is None)
+    patch = model.backbone.patch
+    if recipe.train.crop % patch:
+        raise UserError(
+            f"train.crop: {recipe.train.crop} is no multiple of the backbone's patches of {patch}"
+        )
     weights = recipe.model.weights
-    if weights not in (None, "timm"):
+    if weights not in (None, "timm") and saved is None:
         load_backbone(model, Path(weights))
     return model

@@ -129,7 +129,7 @@ def step_run(
 
     `settings` are the step's parameters, nested; `inputs` and `outputs` its files and folders by
     name. The run is called `<step> <split>`, lies in the experiment `dataset` below the run
-    `<dataset> <size>`, and is marked FAILED (KILLED by Ctrl-C) where the block raises.
+    `<dataset> <size>`, and is marked FAILED (KILLED where it was told to stop) where the block raises.
     Of several processes that compute one step together only the first (RANK 0) records it.
     """
     if os.environ.get("RANK", "0") != "0":
@@ -145,7 +145,7 @@ def step_run(
     try:
         yield run
     except BaseException as error:
-        run._end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", {})
+        run._end("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED", {})
         raise
     made = contents(outputs)
     run._end("FINISHED", made)

@@ -1,6 +1,5 @@
 """The training loop: batches in, a trained network out."""
 
-import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -11,69 +10,123 @@ from unia.errors import UserError
 from unia.model.network import UniA
 from unia.progress import track
 from unia.recipe import Recipe
+from unia.training.noise import Noise
 from unia.training.objective import Objective, Plan
-from unia.training.optimiser import build_optimiser, set_learning_rate
+from unia.training.optimiser import set_learning_rate
+from unia.training.processes import Processes
 from unia.training.recorded import RecordedStep, Step
+from unia.training.stop import Stopped, stoppable
+from unia.training.watch import LIMIT, Watch
 
+Batches = DataLoader[tuple[Tensor, Tensor]]
 Log = Callable[[int, Mapping[str, float]], None]
 
 
-def fit(
-    model: UniA, recipe: Recipe, batches: DataLoader[tuple[Tensor, Tensor]], device: torch.device, log: Log
-) -> None:
-    """Train `model` in place for `recipe.train.iterations`.
+class Diverged(UserError):
+    """A loss is no longer a number, or beyond all measure: `losses`, first at `iteration` (from 0)."""
 
-    `log` receives (iteration, values) every `log_every` iterations and at the last: the learning rate
-    of the backbone, each active loss, and their weighted sum `loss`. The iteration counts from 1 there.
-    Raises UserError where a loss is no longer a number.
+    def __init__(self, iteration: int, losses: list[str]):
+        super().__init__(
+            f"{', '.join(losses)} is not a number, or beyond {LIMIT:g}, at iteration {iteration + 1}"
+        )
+        self.iteration = iteration
+
+
+def fit(
+    model: UniA,
+    optimiser: torch.optim.Optimizer,
+    recipe: Recipe,
+    batches: Batches,
+    processes: Processes,
+    start: int,
+    log: Log,
+    save: Callable[[int], None],
+) -> None:
+    """Train `model` in place from iteration `start` (from 0) to `recipe.train.iterations`.
+
+    The first process calls `log` with (iteration, values) every `log_every` iterations and at the last:
+    the learning rate of the backbone, each active loss, and their weighted sum `loss`; and `save` with
+    the iteration every `save_every`, at the last, and when asked to stop. The iteration counts from 1 there.
+    Raises Diverged, before anything is logged or saved of it, where a loss broke; Stopped when asked to
+    by SIGTERM or SIGINT, at the end of the step.
     """
     config = recipe.train
-    model.to(device).to(memory_format=torch.channels_last).train()
-    optimiser = build_optimiser(model, config)
-    step = make_step(model, recipe, optimiser, device)
-    progress = track(batches, "train")
-    for iteration, (images, labels) in enumerate(progress):
-        rate = set_learning_rate(optimiser, iteration, config)
-        plan = Plan.at(iteration, recipe.losses, recipe.pseudo_label)
-        losses = step(images, labels, max(1, int(labels.sum(1).max())), plan)
-        if (iteration + 1) % config.log_every == 0 or iteration + 1 == config.iterations:
-            values = {name: float(value) for name, value in losses.items()}
-            _check(values, iteration + 1)
-            log(iteration + 1, {"lr": rate, **values})
-            progress.status(f"loss {values['loss']:.4f}")
+    noise, watch = Noise(config, processes), Watch(processes)
+    step = make_step(model, recipe, optimiser, processes.device, noise, processes)
+    progress = track(batches, "train") if processes.first else None
+    with stoppable() as stop:
+        for iteration, (images, labels) in enumerate(progress or batches, start):
+            rate = set_learning_rate(optimiser, iteration, config)
+            noise.at(iteration)
+            plan = Plan.at(iteration, recipe.losses, recipe.pseudo_label)
+            losses = step(images, labels, max(1, int(labels.sum(1).max())), plan)
+            watch.see(iteration, losses)
+
+            done = iteration + 1
+            (asked,) = processes.largest([stop.signal])
+            logged = done % config.log_every == 0 or done == config.iterations
+            saved = done % config.save_every == 0 or done == config.iterations or asked
+            broken = watch.broken() if logged or saved else None
+            if broken:
+                raise Diverged(*broken)
+            if logged:
+                values = _read(losses, processes)
+                if progress is not None:
+                    log(done, {"lr": rate, **values})
+                    progress.status(f"loss {values['loss']:.4f}")
+            if saved and processes.first:
+                save(done)
+            if asked:
+                raise Stopped(asked, done)
 
 
-def make_step(model: UniA, recipe: Recipe, optimiser: torch.optim.Optimizer, device: torch.device) -> Step:
+def make_step(
+    model: UniA,
+    recipe: Recipe,
+    optimiser: torch.optim.Optimizer,
+    device: torch.device,
+    noise: Noise | None = None,
+    processes: Processes | None = None,
+) -> Step:
     """The function (images, labels, most classes in one image, plan) -> losses that makes one step.
 
-    The batch is computed in `accumulate` parts, whose losses and gradients are averaged; the losses, and
-    their weighted sum as `loss`, stay on the device. On a GPU the step is recorded and replayed.
+    The batch is computed in `accumulate` parts, whose losses and gradients are averaged; each normalises
+    its losses by its own counts. Of several `processes` each computes its share of the parts: part k is
+    every accumulate-th image from the k-th on. The losses, and their weighted sum as `loss`, stay on the
+    device; those of several processes are shares, which add up. One process on a GPU records the step and
+    replays it.
     """
+    processes = processes or Processes(device)
+    noise = noise or Noise(recipe.train, processes)
     objective, parts = Objective(model, recipe, device), recipe.train.accumulate
+    generators = noise.generators
 
     def step(images: Tensor, labels: Tensor, max_classes: int, plan: Plan) -> dict[str, Tensor]:
         optimiser.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
-        for some, few in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            losses = objective(some, few, max_classes, plan)
+        for part, generator in enumerate(generators):
+            own = slice(part, None, len(generators))
+            losses = objective(images[own], labels[own], max_classes, plan, generator)
             losses["loss"] = objective.total(losses)
             (losses["loss"] / parts).backward()
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0) + loss.detach() / parts
+        processes.add_up(p.grad for p in model.parameters() if p.grad is not None)
         optimiser.step()
         return sums
 
-    if device.type == "cuda":
-        return RecordedStep(step, device)
+    if device.type == "cuda" and processes.count == 1:
+        return RecordedStep(step, device, generators)
     return lambda images, labels, max_classes, plan: step(
-        images.to(memory_format=torch.channels_last), labels, max_classes, plan
+        images.to(device, memory_format=torch.channels_last, non_blocking=True),
+        labels.to(device, non_blocking=True),
+        max_classes,
+        plan,
     )
 
 
-def _check(values: Mapping[str, float], iteration: int) -> None:
-    broken = [name for name, value in values.items() if not math.isfinite(value)]
-    if broken:
-        raise UserError(
-            f"training diverged: {', '.join(broken)} is not a number at iteration {iteration}; "
-            "lower train.lr and train.head_lr, or train with precision: float32"
-        )
+def _read(losses: Mapping[str, Tensor], processes: Processes) -> dict[str, float]:
+    """The losses of the whole batch, as numbers."""
+    values = torch.stack(list(losses.values()))
+    processes.add_up([values])
+    return dict(zip(losses, values.tolist(), strict=True))

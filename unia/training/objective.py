@@ -146,8 +146,17 @@ class Objective:
         bf16 = device.type == "cuda" and recipe.train.precision == "bf16"
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
-    def __call__(self, images: Tensor, labels: Tensor, max_classes: int, plan: Plan) -> dict[str, Tensor]:
+    def __call__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        max_classes: int,
+        plan: Plan,
+        noise: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
         """images B 3 H W normalised, labels B C in {0, 1}, on the device -> the active losses by name.
+
+        The distribution loss draws from `noise`, or from the device's own generator.
 
         `max_classes`: the most classes in one image, known where the labels are read. Within an image
         only its own classes matter, so CAMs and pseudo labels number these from 1 to `max_classes`.
@@ -167,7 +176,7 @@ class Objective:
         size = (images.shape[-2], images.shape[-1])
         seg_logits = cache(lambda: resize_by_matrix(output.seg_logits.float(), size))  # for two losses
         return {
-            name: self._loss(name, images, labels, output, seg_logits, pseudo, plan)
+            name: self._loss(name, images, labels, output, seg_logits, pseudo, plan, noise)
             for name in sorted(plan.active)
         }
 
@@ -185,6 +194,7 @@ class Objective:
         seg_logits: Callable[[], Tensor],
         pseudo: PseudoLabels,
         plan: Plan,
+        noise: torch.Generator | None,
     ) -> Tensor:
         config = self.recipe.losses
         grid = pseudo.grid
@@ -206,7 +216,7 @@ class Objective:
                 assert output.log_variance is not None
                 label = pseudo.mutual if name in plan.mutual else pseudo.auxiliary
                 samples = config.distribution.samples
-                drawn = sample_mean(output.mean.float(), output.log_variance.float(), samples)
+                drawn = sample_mean(output.mean.float(), output.log_variance.float(), samples, noise)
                 return distribution(drawn.unflatten(1, grid), confident(label, grid))
         label = pseudo.named(pseudo.mutual if "segmentation" in plan.mutual else pseudo.refined)
         if name == "segmentation":

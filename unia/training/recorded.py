@@ -1,6 +1,6 @@
 """The training step recorded once as a CUDA graph and replayed: a GPU then never waits for Python."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,8 +19,10 @@ class RecordedStep:
     overwritten by the next call.
     """
 
-    def __init__(self, step: Step, device: torch.device):
+    def __init__(self, step: Step, device: torch.device, generators: Sequence[torch.Generator] = ()):
+        """`generators`: those, beside the device's own, that `step` draws from; seed them between calls."""
         self._step = step
+        self._generators = generators
         self._device = device
         self._seen: dict[tuple[Plan, int], int] = {}
         self._graphs: dict[tuple[Plan, int], tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
@@ -41,6 +43,8 @@ class RecordedStep:
             return self._run_aside(kind)
         if kind not in self._graphs:
             graph = torch.cuda.CUDAGraph()
+            for generator in self._generators:
+                graph.register_generator_state(generator)
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 losses = self._step(self._images, self._labels, kind[1], plan)
             self._graphs[kind] = graph, losses

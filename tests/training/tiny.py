@@ -1,0 +1,58 @@
+"""A tiny dataset, prepared, and trainings on it that take a second."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from unia.config import load
+from unia.recipe import Recipe
+from unia.steps.download import download
+from unia.steps.prepare import prepare
+from unia.steps.train import train
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = (
+    "size=small",
+    "small.model.vit={img_size: 32, patch_size: 8, embed_dim: 32, depth: 3, num_heads: 2}",
+    "small.model.hidden=32",
+    "small.model.heads=2",
+    "small.train.crop=32",
+    "small.train.batch=4",
+    "small.train.warmup=2",
+    "small.train.iterations=12",
+    "small.train.log_every=2",
+    "small.train.save_every=3",
+    "small.losses.ptc.after=0",
+    "small.losses.affinity.after=0",
+    "small.losses.segmentation.after=3",
+    "small.losses.energy.after=3",
+    "small.losses.distribution.mutual_after=6",
+    "small.infer.crop=32",
+    "datasets.shapes.data={kind: shapes, size: 32, train: 12, val: 2, seed: 0}",
+)
+
+
+def recipe(*settings: str) -> Recipe:
+    return load(ROOT / "params.yaml", [*SETTINGS, *settings]).recipe("shapes")
+
+
+def prepared(folder: Path) -> Path:
+    """The prepared folder of the tiny dataset, below `folder`."""
+    data = recipe().data
+    download("shapes", data, folder / "raw.json")
+    prepare("shapes", data, folder / "raw.json", folder / "data")
+    return folder / "data"
+
+
+def run(
+    data: Path,
+    out: Path,
+    *settings: str,
+    at: Callable[[int, Mapping[str, float]], None] = lambda iteration, values: None,
+) -> dict[str, bytes]:
+    """Train; `at` is called with each logged row. The files that it wrote."""
+    train("shapes", recipe(*settings), data, out, at)
+    return files(out)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir()}

@@ -1,0 +1,19 @@
+"""Training that gives the same weights in every run on one machine: docs/determinism.md."""
+
+import os
+
+import torch
+from torch.utils import deterministic
+
+
+def use_deterministic(on: bool) -> None:
+    """Where `on`, let torch choose deterministic kernels; it warns, by name, of those that have none.
+
+    To be called before CUDA starts, since cuBLAS reads its workspace's setting then.
+    """
+    if not on:
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads such
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())

@@ -1,0 +1,76 @@
+"""The processes that train together, each on its parts of every batch: one on a machine without torchrun.
+
+What they exchange: gradients, losses, and once a step whether one of them was asked to stop.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from unia.errors import UserError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Process `rank` of `count`, and the device it computes on."""
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+    _control: dist.ProcessGroup | None = None  # on the CPU, so that a word between them waits for no GPU
+
+    @property
+    def first(self) -> bool:
+        """This process is the one that speaks, logs and writes."""
+        return self.rank == 0
+
+    def add_up(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes."""
+        if self.count > 1:
+            pending = [dist.all_reduce(tensor, async_op=True) for tensor in tensors]
+            for work in pending:
+                work.wait()
+
+    def largest(self, values: list[int]) -> list[int]:
+        """The largest of the processes' values, place by place."""
+        if self.count == 1:
+            return values
+        word = torch.tensor(values)
+        dist.all_reduce(word, dist.ReduceOp.MAX, group=self._control)
+        return word.tolist()
+
+    def copy_first(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by the first process's."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """This process among those that torchrun started (it sets RANK and its like), or alone.
+
+    Raises UserError where there are fewer GPUs than processes on this machine.
+    """
+    gpus = torch.cuda.device_count()
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if gpus and local >= gpus:
+        raise UserError(f"train: {local + 1} or more processes, but {gpus} GPUs; start one for each GPU")
+    device = torch.device("cuda", local) if gpus else torch.device("cpu")
+    if gpus:
+        torch.cuda.set_device(device)
+    if "RANK" not in os.environ:
+        yield Processes(device)
+        return
+    dist.init_process_group("nccl" if gpus else "gloo")
+    try:
+        control = dist.new_group(backend="gloo")
+        assert isinstance(control, dist.ProcessGroup)
+        yield Processes(device, dist.get_rank(), dist.get_world_size(), control)
+    finally:
+        dist.destroy_process_group()

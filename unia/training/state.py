@@ -1,0 +1,169 @@
+"""The state of an unfinished training, on disk: a killed run goes on from it.
+
+It lies in `<out>.state/`, which is nobody's output: Snakemake and DVC delete a step's outputs before they
+run it again. Below it, each training has a folder of its own, named by what it is made of (parameters,
+data, code); so a changed one starts anew, and changing back finds the old state again. The last KEEP
+states stay: should a crash of the machine lose the end of the newest, the one before is whole. There is no
+"best" one: training sees no masks, and its loss is another one whenever a term joins or a label switches.
+
+A state is one safetensors file: weights, moments of the optimiser, and in its header the losses logged so
+far. Generators have no state to keep (`unia.training.noise`, `unia.data.stream`).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+import unia
+from unia.errors import UserError
+from unia.files import atomic, remove, sha256
+from unia.recipe import STEPS, Recipe
+
+KEEP = 2
+CODE = ("data", "losses", "model", "refine", "training", "steps/train.py")
+"""Where the code is that decides what training computes."""
+
+Row = Mapping[str, float]
+
+
+def identity(recipe: Recipe, data: Path) -> dict[str, str]:
+    """What a training is made of: sha256 of its parameters, of its data, of the code.
+
+    `data` is a prepared folder: its table holds the sha256 of every image. Parameters that change nothing
+    of the result are left out.
+    """
+    sections = {name: getattr(recipe, name).model_dump(mode="json") for name in STEPS["train"]}
+    for name in ("workers", "save_every"):
+        del sections["train"][name]
+    package = Path(unia.__file__).parent
+    sources = [file for part in CODE for file in _sources(package / part)]
+    return {
+        "parameters": _digest(json.dumps(sections, sort_keys=True)),
+        "data": _digest(*(sha256(data / name) for name in ("dataset.json", "train.csv"))),
+        "code": _digest(torch.__version__, *map(sha256, sources)),
+    }
+
+
+class States:
+    """The saved states of one training, in a folder that one process at a time may use."""
+
+    def __init__(self, folder: Path, made_of: Mapping[str, str]):
+        self.folder = folder
+        self._made_of = made_of
+        self._own = folder / _digest(json.dumps(made_of, sort_keys=True))[:12]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out; UserError where one is at work here."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"{self.folder}: another training is at work here; wait for its end") from None
+        try:
+            yield
+        finally:
+            (self.folder / "lock").unlink(missing_ok=True)
+            lock.release()
+            for folder in (self._own, self.folder):
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+    def newest(self) -> "State | None":
+        """The newest whole state of this training."""
+        for path in sorted(self._own.glob("*.safetensors"), reverse=True):
+            state = State(path)
+            if state.whole:
+                return state
+        return None
+
+    def others(self) -> list[str]:
+        """In what the training whose states lie here instead differs: of parameters, data, code."""
+        for path in sorted(self.folder.glob("*/*.safetensors"), reverse=True):
+            state = State(path)
+            if state.whole:
+                return [part for part, value in self._made_of.items() if state.made_of.get(part) != value]
+        return []
+
+    def save(
+        self, iteration: int, model: nn.Module, optimiser: torch.optim.Optimizer, rows: list[Row]
+    ) -> None:
+        """Write the state after `iteration` steps, then remove all but the last KEEP.
+
+        Raises UserError where it cannot be written; what was there stays.
+        """
+        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            for key, value in optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{key}.{name}"] = value
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        header = json.dumps({"iteration": iteration, "made_of": self._made_of, "rows": rows})
+        try:
+            with atomic(self._own / f"{iteration:08}.safetensors") as temporary:
+                temporary.write_bytes(save(tensors, metadata={"unia": header}))
+        except OSError as error:
+            raise UserError(
+                f"{self._own}: the state of iteration {iteration} cannot be written ({error.strerror}); "
+                "mend that and run the step again: it goes on from the state before"
+            ) from None
+        for path in sorted(self._own.glob("*.safetensors"))[:-KEEP]:
+            remove(path)
+
+    def clear(self) -> None:
+        """Remove all states, also those of other parameters: the training is done."""
+        for path in self.folder.iterdir():
+            if path.name != "lock":
+                remove(path)
+
+
+class State:
+    """One saved state; what its header says is read, its tensors when it is `restore`d."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            with safe_open(path, framework="pt") as file:
+                header: dict[str, Any] = json.loads((file.metadata() or {})["unia"])
+            self.iteration: int = header["iteration"]
+            self.made_of: dict[str, str] = header["made_of"]
+            self.rows: list[Row] = header["rows"]
+            self.whole = True
+        except (OSError, SafetensorError, KeyError, ValueError):
+            self.whole = False
+
+    def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        """Put the weights into `model` and the moments of its parameters into `optimiser`.
+
+        Before a step is recorded on a GPU: the graph keeps the addresses that it was recorded with.
+        """
+        tensors = load_file(self.path)
+        model.load_state_dict(_below("model.", tensors))
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            for name, value in _below(f"optimiser.{key}.", tensors).items():
+                parameter = model.get_parameter(name)
+                # laid out as the parameter is: the fused kernels walk both in the order of memory
+                like = parameter.detach() if value.shape == parameter.shape else value
+                moved = torch.empty_like(like, device=parameter.device, dtype=value.dtype).copy_(value)
+                optimiser.state[parameter][key] = moved
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _sources(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
