@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from unia.commands.steps import app
 from unia.data.card import page, read_card
 from unia.data.samples import write_label
 from unia.errors import UserError
@@ -106,7 +108,10 @@ class Words(HTMLParser):
 
 def test_a_card_can_be_read_as_a_page(out: Path) -> None:
     """Names are text, never markup."""
-    html = page(read_card(out, "train"))
+    done = CliRunner().invoke(app, ["card", "out", "train", "--out", "page.html"])
+    assert done.exit_code == 0, done.output
+    html = Path("page.html").read_text()
+    assert html == page(read_card(out, "train"))
     assert "<owl>" not in html
     parser = Words()
     parser.feed(html)

@@ -147,6 +147,19 @@ def table(
 
 
 @app.command()
+def card(
+    data: Annotated[Path, typer.Argument(help="The prepared dataset's folder.")],
+    split: Annotated[str, typer.Argument(help="train, val or test.")],
+    out: Out,
+) -> None:
+    """Show what a split holds as a page (HTML): classes, sizes, labels, licence, hash."""
+    from unia.data.card import page, read_card
+    from unia.files import write_text
+
+    write_text(out, page(read_card(data, split)))
+
+
+@app.command()
 def show(tables: Annotated[list[Path], typer.Argument(help="Tables of `unia table`.")]) -> None:
     """Print tables, readably."""
     from rich.console import Console
