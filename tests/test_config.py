@@ -303,3 +303,37 @@ def test_what_the_published_recipes_share(name: str) -> None:
     crf = r.crf
     assert (crf.iterations, crf.gaussian_sxy, crf.gaussian_compat) == (10, 1, 1)
     assert (crf.bilateral_sxy, crf.bilateral_srgb, crf.bilateral_compat) == (121, 5, 4)
+
+
+def test_a_run_of_an_ablation_is_its_dataset_changed() -> None:
+    settings = ["ablations.shapes.changes={train: {iterations: 30}}", "ablations.shapes.seeds=[4]"]
+    params = load(Path("params.yaml"), settings)
+    base, run = params.recipe("shapes"), params.recipe("shapes/no_energy/4")
+    assert run.losses.energy.weight == 0
+    assert (run.train.iterations, run.train.seed) == (30, 4)
+    assert run.losses.segmentation == base.losses.segmentation
+    assert run.data == base.data
+    with pytest.raises(UserError, match="no dataset or run 'shapes/no_energy/5'"):
+        params.recipe("shapes/no_energy/5")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("ablations.shapes.seed=[1]", "ablations.shapes.seed: unknown key; did you mean 'seeds'?"),
+        ("ablations.shapes.seeds=[1, 1]", "ablations.shapes: .*each may be named once"),
+        ("ablations.shapes.seeds=[a]", "ablations.shapes.seeds.0: .*integer"),
+        ("ablations.shapes.variants=[full, no_enrgy]", "variants: unknown key; did you mean 'no_energy'?"),
+        ("ablations.shaps={}", "ablations.shaps: unknown key; did you mean 'shapes'?"),
+        ("ablations.shapes.changes={trin: {}}", "changes.trin: unknown key; did you mean 'train'?"),
+        ("variants.odd={crf: {iteratins: 3}}", "variants.odd.crf.iteratins: unknown key"),
+        ("variants.full={model: {hidden: 3}}", "variants.full.model: heads: 4 must divide hidden: 3"),
+        ("variants.train={}", "variants.train: must be a plain name"),
+        ("variants={a/b: {}}", "variants.a/b: must be a plain name"),
+        ("variants.full=3", "variants.full: must be a mapping"),
+    ],
+)  # fmt: skip
+def test_a_wrong_ablation_is_refused_by_its_key(setting: str, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("?", r"\?")) as caught:
+        load(Path("params.yaml"), [setting])
+    assert "\n" not in str(caught.value)

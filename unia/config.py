@@ -1,18 +1,24 @@
 """params.yaml, read and merged: every mistake is one line that names file, line and key.
 
 A dataset's `Recipe` is `recipe`, overlaid with `datasets.<name>` and, where `size: small`, with `small`.
+A run is a dataset, or one training of its ablation: `<dataset>/<variant>/<seed>`, which overlays that with
+`ablations.<dataset>.changes`, with `variants.<variant>` and with the seed.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from pydantic import ValidationError
 
 from unia.errors import UserError
-from unia.recipe import DATA_KINDS, SECTIONS, Recipe
+from unia.recipe import DATA_KINDS, SECTIONS, Ablation, Recipe
+
+TOP = ("size", "run", "recipe", "small", "datasets", "variants", "ablations")
+RESERVED = ("train", "val", "test", "ablation")  # folders beside those of a dataset's variants
 
 
 class Params:
@@ -26,31 +32,80 @@ class Params:
         self.size: str = document["size"]
         self.run: list[str] = document["run"]
         self.recipes: dict[str, Recipe] = {name: self._recipe(name) for name in document["datasets"]}
+        self.ablations: dict[str, Ablation] = {name: self._ablation(name) for name in document["ablations"]}
+        for variant in document["variants"]:  # those of no ablation too: a typo waits for nobody
+            self._recipe(f"{next(iter(document['datasets']))}/{variant}/0")
+        for run in self.ablation_runs():
+            self.recipes[run] = self._recipe(run)
 
-    def recipe(self, dataset: str) -> Recipe:
-        """The recipe of `dataset`; UserError names the known ones otherwise."""
+    def recipe(self, run: str) -> Recipe:
+        """The recipe of a run; UserError names the known ones otherwise."""
         try:
-            return self.recipes[dataset]
+            return self.recipes[run]
         except KeyError:
-            known = ", ".join(self.recipes)
-            raise UserError(f"no dataset {dataset!r} in {self._where}; there are: {known}") from None
+            known = ", ".join(self._document["datasets"])
+            if "/" in run:
+                known = "<dataset>/<variant>/<seed> with those of `ablations`"
+            raise UserError(f"no dataset or run {run!r} in {self._where}; there are: {known}") from None
 
-    def _layers(self, dataset: str) -> Iterator[tuple[str, ...]]:
-        """Paths of the mappings that make up a dataset's recipe, first to last."""
+    def ablation(self, dataset: str) -> Ablation:
+        """The ablation of `dataset`; UserError where params.yaml has none."""
+        if dataset not in self.ablations:
+            raise UserError(f"{self._where}: ablations: has none of {dataset!r}; write what it should train")
+        return self.ablations[dataset]
+
+    def changes(self, dataset: str) -> dict[str, str]:
+        """What each variant of a dataset's ablation changes, as settings: `losses.energy.weight=0`."""
+        variants = self._document["variants"]
+        return {
+            name: " ".join(settings_between({}, variants[name])) for name in self.ablation(dataset).variants
+        }
+
+    def ablation_runs(self) -> Iterator[str]:
+        """Every `<dataset>/<variant>/<seed>`."""
+        for dataset, ablation in self.ablations.items():
+            yield from (f"{dataset}/{v}/{seed}" for v in ablation.variants for seed in ablation.seeds)
+
+    def _layers(self, run: str) -> Iterator[tuple[str, ...]]:
+        """Paths of the mappings that make up a run's recipe, first to last."""
+        dataset, *variant = run.split("/")
         yield ("recipe",)
         yield ("datasets", dataset)
         if self._document["size"] == "small":
             yield ("small",)
+        if variant and dataset in self._document["ablations"]:
+            yield ("ablations", dataset, "changes")
+        if variant:
+            yield ("variants", variant[0])
 
-    def _recipe(self, dataset: str) -> Recipe:
-        layers = list(self._layers(dataset))
+    def _recipe(self, run: str) -> Recipe:
+        layers = list(self._layers(run))
         merged: dict[str, Any] = {}
         for layer in layers:
             merged = overlay(merged, _at(self._document, layer))
+        if "/" in run:
+            merged = overlay(merged, {"train": {"seed": int(run.rsplit("/", 1)[1])}})
         try:
             return Recipe.model_validate(_tuples(merged))
         except ValidationError as error:
             raise UserError(self._explain(error, layers)) from None
+
+    def _ablation(self, dataset: str) -> Ablation:
+        path = ("ablations", dataset)
+        if dataset not in self._document["datasets"]:
+            self._refuse(path, _unknown(dataset, list(self._document["datasets"])))
+        try:
+            ablation = Ablation.model_validate(_tuples(_at(self._document, path)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = (*path, *(str(part) for part in first["loc"]))
+            known = tuple(Ablation.model_fields)
+            extra = first["type"] == "extra_forbidden"
+            self._refuse(where, _unknown(where[-1], known) if extra else first["msg"])
+        for variant in ablation.variants:
+            if variant not in self._document["variants"]:
+                self._refuse((*path, "variants"), _unknown(variant, list(self._document["variants"])))
+        return ablation
 
     def _explain(self, error: ValidationError, layers: list[tuple[str, ...]]) -> str:
         """One line for the first problem: place, key, what is wrong, nearest right name."""
@@ -83,11 +138,10 @@ class Params:
         return tuple(model.model_fields)
 
     def _check_top_level(self) -> None:
-        known = ("size", "run", "recipe", "small", "datasets")
         for key in self._document:
-            if key not in known:
-                self._refuse((key,), _unknown(key, known))
-        for key in known:
+            if key not in TOP:
+                self._refuse((key,), _unknown(key, TOP))
+        for key in TOP:
             if key not in self._document:
                 raise UserError(f"{self._where}: {key}: is missing")
         if self._document["size"] not in ("full", "small"):
@@ -105,6 +159,14 @@ class Params:
         layers += [(("datasets", name), ("data", *SECTIONS)) for name in datasets]
         for path, sections in layers:
             self._check_layer(path, sections)
+        for key in ("variants", "ablations"):
+            if not isinstance(self._document[key], Mapping):
+                self._refuse((key,), "must be a mapping ({} for none)")
+        for name, changes in self._document["variants"].items():
+            if not re.fullmatch(r"[A-Za-z]\w*", name) or name in RESERVED:
+                self._refuse(("variants", name), "must be a plain name (letters, digits, _), and no split")
+            if not isinstance(changes, Mapping):
+                self._refuse(("variants", name), "must be a mapping ({} for the method as it is)")
 
     def _check_layer(self, path: tuple[str, ...], sections: Sequence[str]) -> None:
         """Each layer holds every section (DVC follows them by name), and no other."""
@@ -120,7 +182,7 @@ class Params:
             if key not in layer:
                 self._refuse(path, f"lacks the section {key}; write `{key}: {{}}`")
 
-    def _refuse(self, path: tuple[str, ...], message: str) -> None:
+    def _refuse(self, path: tuple[str, ...], message: str) -> NoReturn:
         raise UserError(self._line(path) + f"{'.'.join(map(str, path))}: {message}")
 
     def _line(self, path: tuple[str, ...]) -> str:
@@ -147,11 +209,16 @@ def load(path: Path, settings: Sequence[str] = ()) -> Params:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, Mapping):
-        raise UserError(f"{path}: must be a mapping with size, run, recipe, small and datasets")
+        raise UserError(f"{path}: must be a mapping with {', '.join(TOP)}")
     merged: Mapping[str, Any] = document
     for setting in settings:
         merged = overlay(merged, _setting(setting))
     return Params(merged, lines, str(path))
+
+
+def dataset_of(run: str) -> str:
+    """The dataset of a run."""
+    return run.split("/")[0]
 
 
 def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ A dataset's `Recipe` is read and merged by `unia.config`; `STEPS` says which ste
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -240,6 +240,22 @@ class Recipe(Section):
         return self
 
 
+class Ablation(Section):
+    """Which variants of the method a dataset's ablation trains, with which seeds."""
+
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
+    variants: Annotated[tuple[str, ...], Field(min_length=1)]
+    changes: Mapping[str, Any]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Ablation":
+        for name in ("seeds", "variants"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: each may be named once")
+        return self
+
+
 SECTIONS = tuple(name for name in Recipe.model_fields if name != "data")
 """The sections that `recipe`, `small` and every dataset hold."""
 
@@ -252,5 +268,6 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "score": (),
     "evaluate": ("model", "pseudo_label", "infer", "crf"),
     "table": (),
+    "ablation": (),
 }
 """Step -> the sections it reads: what makes it run again when it changes."""

@@ -15,7 +15,7 @@ from small_split import CLASSES, KINDS, Small, make_small
 
 from unia.data.samples import read_mask, write_label
 from unia.errors import UserError
-from unia.files import write_json
+from unia.files import read_json, write_json
 from unia.steps.score import score
 from unia.steps.table import confusion_figure, show, summary, table
 
@@ -29,7 +29,7 @@ def small(tmp_path: Path) -> Small:
 
 def run(small: Small, split: str = "val") -> Path:
     out = small.data.parent / "scores.json"
-    score(small.data, split, small.predictions, small.crf, out)
+    score(small.data, split, small.predictions, small.crf, out, out.with_name("images.csv"))
     return out
 
 
@@ -164,3 +164,21 @@ def test_summary_and_figure_for_the_run(golden_scores: Path) -> None:
     assert axes.get_title() == "seg_ms_crf, shapes val"
     np.testing.assert_allclose(np.asarray(axes.images[0].get_array()), [[80, 20, 0], [0, 100, 0], [0, 0, 0]])
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["background", "a", "b, c"]
+
+
+def test_each_images_hits_and_misses_add_up_to_the_confusion(small: Small) -> None:
+    document = read_json(run(small))
+    with (small.data.parent / "images.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(dict.fromkeys(row["name"] for row in rows)) == list(small.names)
+    for kind, entry in document["kinds"].items():
+        matrix = np.array(entry["confusion"])
+        for k, name in enumerate(["background", "RV", "Myo", "LV"]):
+            own = [row for row in rows if (row["kind"], row["class"]) == (kind, name)]
+            found = [sum(int(row[column]) for row in own) for column in ("tp", "fp", "fn")]
+            true = matrix[k, k]
+            assert found == [true, matrix[:, k].sum() - true, matrix[k].sum() - true]
+    truth, predicted = pixels(small, small.crf, "p2_s0")
+    (row,) = [r for r in rows if (r["name"], r["kind"], r["class"]) == ("p2_s0", "seg_ms_crf", "LV")]
+    assert row["tp"] == "0"  # p2_s0 holds no LV
+    assert int(row["fp"]) == ((predicted == 3) & (truth != 3)).sum()

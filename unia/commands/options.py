@@ -13,9 +13,16 @@ import typer
 from unia.config import Params, load
 from unia.progress import log_to
 from unia.recipe import STEPS
+from unia.tracking.parents import lineage
 from unia.tracking.runs import Run, step_run
 
 Dataset = Annotated[str, typer.Argument(help="A dataset of params.yaml.")]
+RunName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A dataset, or one training of its ablation: <dataset>/<variant>/<seed>."
+    ),
+]
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters of every step.")]
 Set = Annotated[list[str], typer.Option("--set", help="Override a parameter: recipe.crf.iterations=5.")]
 Log = Annotated[Path | None, typer.Option("--log", help="Also write what is shown here to this file.")]
@@ -55,13 +62,17 @@ def reads_params(step: Callable[Concatenate[Params, P], None]) -> Callable[..., 
 def running(
     step: str,
     params: Params,
-    dataset: str,
+    name: str,
     inputs: Mapping[str, Path],
-    out: Path,
+    out: Path | Mapping[str, Path],
     split: str | None = None,
 ) -> Iterator[Run]:
-    """Record a step's run in MLflow, with the sections of the recipe that it reads."""
-    recipe = params.recipe(dataset)
-    settings = {section: getattr(recipe, section).model_dump(mode="json") for section in STEPS[step]}
-    with step_run(step, dataset, settings, inputs, {"out": out}, size=params.size, split=split) as run:
+    """Record a step of the run `name` in MLflow, with the sections of the recipe that it reads."""
+    recipe = params.recipe(name).model_dump(mode="json")
+    settings = {section: recipe[section] for section in STEPS[step]}
+    outputs = out if isinstance(out, Mapping) else {"out": out}
+    parents = lineage(name, params.size, recipe, ablation=step == "ablation")
+    with step_run(
+        step, name, settings, inputs, outputs, parents=parents, size=params.size, split=split
+    ) as run:
         yield run

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from unia.commands.options import Data, Dataset, Out, Predictions, Split, reads_params, running
-from unia.config import Params
+from unia.commands.options import Data, Dataset, Out, Predictions, RunName, Split, reads_params, running
+from unia.config import Params, dataset_of
 
 app = typer.Typer()
 
@@ -50,7 +50,7 @@ def prepare(
 @reads_params
 def train(
     params: Params,
-    dataset: Dataset,
+    name: RunName,
     data: Data,
     out: Out,
 ) -> None:
@@ -60,31 +60,37 @@ def train(
     """
     from unia.steps.train import train as step
 
-    weights = params.recipe(dataset).model.weights
+    weights = params.recipe(name).model.weights
     inputs = {"data": data} | ({} if weights in (None, "timm") else {"weights": Path(weights)})
-    with running("train", params, dataset, inputs, out) as run:
-        step(dataset, params.recipe(dataset), data, out, lambda at, values: run.log_metrics(values, at=at))
+    with running("train", params, name, inputs, out) as run:
+        step(
+            dataset_of(name),
+            params.recipe(name),
+            data,
+            out,
+            lambda at, values: run.log_metrics(values, at=at),
+        )
 
 
 @app.command()
 @reads_params
 def infer(
     params: Params,
-    dataset: Dataset,
+    name: RunName,
     data: Data,
     split: Split,
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A checkpoint of `unia train`.")],
     out: Out,
 ) -> None:
-    """Predict a split: label maps of every kind, and probabilities for the CRF (a folder).
+    """Predict a split: label maps of every kind, and logits for the CRF (a folder).
 
     Reads the sections pseudo_label and infer; the model is the checkpoint's.
     """
     from unia.steps.infer import infer as step
 
-    recipe = params.recipe(dataset)
+    recipe = params.recipe(name)
     inputs = {"data": data, "checkpoint": checkpoint}
-    with running("infer", params, dataset, inputs, out, split) as run:
+    with running("infer", params, name, inputs, out, split) as run:
         step(recipe.pseudo_label, recipe.infer, data, split, checkpoint, out)
         from unia.tracking.figures import panel
 
@@ -95,7 +101,7 @@ def infer(
 @reads_params
 def crf(
     params: Params,
-    dataset: Dataset,
+    name: RunName,
     data: Data,
     split: Split,
     predictions: Predictions,
@@ -105,29 +111,33 @@ def crf(
     from unia.steps.crf import crf as step
 
     inputs = {"data": data, "predictions": predictions}
-    with running("crf", params, dataset, inputs, out, split):
-        step(params.recipe(dataset).crf, data, split, predictions, out)
+    with running("crf", params, name, inputs, out, split):
+        step(params.recipe(name).crf, data, split, predictions, out)
 
 
 @app.command()
 @reads_params
 def score(
     params: Params,
-    dataset: Dataset,
+    name: RunName,
     data: Data,
     split: Split,
     predictions: Predictions,
     crf: Annotated[Path, typer.Option("--crf", help="The folder of `unia crf`.")],
     out: Out,
+    images: Annotated[Path, typer.Option("--images", help="What to write of each image (CSV).")],
 ) -> None:
-    """Compare every kind of prediction with the ground truth: confusion matrices (a JSON file)."""
+    """Compare every kind of prediction with the ground truth.
+
+    Writes the confusion matrices of the split (JSON), and each image's hits and misses by class (CSV).
+    """
     from unia.steps.score import score as step
     from unia.steps.table import confusion_figure, summary
 
     inputs = {"data": data, "predictions": predictions, "crf": crf}
-    with running("score", params, dataset, inputs, out, split) as run:
-        step(data, split, predictions, crf, out)
-        run.log_metrics(summary(out))
+    with running("score", params, name, inputs, {"out": out, "images": images}, split) as run:
+        step(data, split, predictions, crf, out, images)
+        run.log_result(summary(out))
         run.log_figure(confusion_figure(out), "confusion")
 
 
@@ -135,14 +145,14 @@ def score(
 @reads_params
 def table(
     params: Params,
-    dataset: Dataset,
+    name: RunName,
     scores: Annotated[Path, typer.Option("--scores", help="The JSON file of `unia score`.")],
     out: Out,
 ) -> None:
     """Write the table of scores (CSV): a row for each kind of prediction."""
     from unia.steps.table import table as step
 
-    with running("table", params, dataset, {"scores": scores}, out):
+    with running("table", params, name, {"scores": scores}, out):
         step(scores, out)
 
 
@@ -157,6 +167,35 @@ def card(
     from unia.files import write_text
 
     write_text(out, page(read_card(data, split)))
+
+
+@app.command()
+@reads_params
+def ablation(
+    params: Params,
+    dataset: Dataset,
+    results: Annotated[Path, typer.Option("--results", help="The folder of all results.")],
+    split: Split,
+    out: Out,
+) -> None:
+    """Tabulate a dataset's ablation (CSV): mean and spread over the seeds, difference to the first variant.
+
+    Reads what `unia score` wrote to <results>/<dataset>/<variant>/<seed>/<split>.
+    """
+    from unia.steps.ablation import ablation as step
+
+    about = params.ablation(dataset)
+    folders = {
+        variant: [results / dataset / variant / str(seed) / split for seed in about.seeds]
+        for variant in about.variants
+    }
+    inputs = {
+        f"{variant} {seed}": folder / "images.csv"
+        for variant, of_seeds in folders.items()
+        for seed, folder in zip(about.seeds, of_seeds, strict=True)
+    }
+    with running("ablation", params, dataset, inputs, out, split):
+        step(folders, params.changes(dataset), out)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from unia.steps.table import table
 
 
 def evaluate(checkpoint: Path, dataset: str, recipe: Recipe, data: Path, split: str, out: Path) -> None:
-    """Write the folder `out`: predictions, crf, scores.json and table.csv, as the single steps would.
+    """Write the folder `out`: predictions, crf, scores.json, images.csv and table.csv, as the steps would.
 
     A file that does not end in .safetensors is taken as a checkpoint of the reference.
     """
@@ -24,5 +24,5 @@ def evaluate(checkpoint: Path, dataset: str, recipe: Recipe, data: Path, split: 
         checkpoint = imported
     infer(recipe.pseudo_label, recipe.infer, data, split, checkpoint, out / "predictions")
     crf(recipe.crf, data, split, out / "predictions", out / "crf")
-    score(data, split, out / "predictions", out / "crf", out / "scores.json")
+    score(data, split, out / "predictions", out / "crf", out / "scores.json", out / "images.csv")
     table(out / "scores.json", out / "table.csv")

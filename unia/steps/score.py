@@ -1,6 +1,7 @@
 """Scores of every kind of prediction of a split, kept as confusion matrices."""
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from unia.data.samples import Sample, Split, load_split, read_mask
 from unia.errors import UserError
-from unia.files import write_json
+from unia.files import atomic, write_json
 from unia.scores import Counts, confusion, hits, union
 from unia.steps.parallel import for_each
 
@@ -21,12 +22,15 @@ Matrices = dict[str, Counts]
 """The confusion matrix, (C+1) x (C+1), of each kind of prediction."""
 
 
-def score(data: Path, split: str, predictions: Path, crf: Path, out: Path) -> None:
-    """Compare the label maps in `predictions`/<kind> and `crf` with the masks; write scores.json.
+def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, images: Path) -> None:
+    """Compare the label maps in `predictions`/<kind> and `crf` with the masks; write `out` and `images`.
 
-    It holds, for each kind, the confusion matrix (rows: ground truth) and, where images belong to
-    volumes, [TP, FP, FN] of each class and union in each volume. Raises UserError, naming the file,
-    where a prediction is missing or is not its mask's size, and where the split has no masks.
+    `out` (JSON) holds, for each kind, the confusion matrix (rows: ground truth) and, where images belong to
+    volumes, [TP, FP, FN] of each class and union in each volume; `images` (CSV) the same three of each class
+    that an image or its prediction holds. Memory does not grow with the number of images.
+
+    Raises UserError, naming the file, where a prediction is missing or is not its mask's size, and where the
+    split has no masks.
     """
     about = load_split(data, split)
     if not about.samples or any(sample.mask is None for sample in about.samples):
@@ -38,12 +42,38 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path) -> No
     folders = {kind: path for kind, path in folders.items() if path.is_dir() or kind not in FROM_LABELS}
     work = partial(_score_sample, folders, len(about.classes))
     by_volume: dict[str | None, Matrices] = {}
-    for volume, matrices in for_each(work, about.samples, f"score, {split}"):
-        by_volume[volume] = _add(by_volume[volume], matrices) if volume in by_volume else matrices
+    with atomic(images) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("name", "kind", "class", "tp", "fp", "fn"))
+        for sample, matrices in in_order(about.samples, for_each(work, about.samples, f"score, {split}")):
+            known = by_volume.get(sample.volume)
+            by_volume[sample.volume] = matrices if known is None else _add(known, matrices)
+            table.writerows(_rows(sample.name, matrices, ("background", *about.classes)))
     write_json(out, _document(about, by_volume))
 
 
-def _score_sample(folders: Mapping[str, Path], classes: int, sample: Sample) -> tuple[str | None, Matrices]:
+def in_order(
+    samples: Sequence[Sample], found: Iterable[tuple[Sample, Matrices]]
+) -> Iterator[tuple[Sample, Matrices]]:
+    """`found`, which comes in any order, in the order of `samples`."""
+    waiting: dict[Sample, Matrices] = {}
+    order = iter(samples)
+    following = next(order)
+    for sample, matrices in found:
+        waiting[sample] = matrices
+        while following in waiting:
+            yield following, waiting.pop(following)
+            following = next(order, following)
+
+
+def _rows(name: str, matrices: Matrices, classes: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    for kind, matrix in matrices.items():
+        counts = np.stack(hits(matrix), axis=1)
+        for k in map(int, np.flatnonzero(counts.any(axis=1))):
+            yield (name, kind, classes[k], *counts[k].tolist())
+
+
+def _score_sample(folders: Mapping[str, Path], classes: int, sample: Sample) -> tuple[Sample, Matrices]:
     assert sample.mask is not None
     label = read_mask(sample.mask)
     matrices = {}
@@ -55,7 +85,7 @@ def _score_sample(folders: Mapping[str, Path], classes: int, sample: Sample) -> 
             matrices[kind] = confusion(label, read_mask(path), classes)
         except ValueError as error:
             raise UserError(f"{path}: {error} ({sample.mask}); run the step that makes it again") from None
-    return sample.volume, matrices
+    return sample, matrices
 
 
 def _document(split: Split, by_volume: Mapping[str | None, Matrices]) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from unia.config import dataset_of
 from unia.files import Content
 from unia.progress import say
+from unia.tracking.parents import PARAM, Parent, parent_run
 from unia.tracking.receipt import contents, write_receipt
 from unia.tracking.record import command, engine, environment, flatten, git_state
 from unia.tracking.record import settings as overrides
@@ -27,7 +29,7 @@ from unia.tracking.record import settings as overrides
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PARAM, TAG, DIGEST = 6000, 8000, 36  # the longest strings that MLflow takes
+TAG, DIGEST = 8000, 36  # the longest strings that MLflow takes
 FLUSH_SECONDS = 10.0
 SAMPLE_SECONDS = 5  # between two readings of the system's load
 LOCK_SECONDS = 120.0
@@ -38,6 +40,7 @@ class Run:
 
     def __init__(self) -> None:
         self.id: str | None = None
+        self._parent: str | None = None
         self.sources: Sequence[Content] = ()
         """What the step has found by itself, beside its inputs: for its receipt."""
         self._mlflow: Any = None
@@ -55,14 +58,24 @@ class Run:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush()
 
+    def log_result(self, values: Mapping[str, float]) -> None:
+        """Log `values`, and show them on the run that this step lies below."""
+        self.log_metrics(values)
+        with self._guarded():
+            if self._mlflow is not None and self._parent is not None:
+                for name, value in values.items():
+                    self._mlflow.MlflowClient().log_metric(self._parent, name, value)
+
     def log_figure(self, figure: "Figure", name: str) -> None:
         """Store a matplotlib figure as `name`.png among the run's artifacts."""
         with self._guarded():
             if self._mlflow is not None:
                 self._mlflow.log_figure(figure, f"{name}.png")
 
-    def _start(self, mlflow: Any, name: str, experiment: str, parent: str, tags: Mapping[str, str]) -> None:
-        self._mlflow = mlflow
+    def _start(
+        self, mlflow: Any, name: str, experiment: str, parent: str | None, tags: Mapping[str, str]
+    ) -> None:
+        self._mlflow, self._parent = mlflow, parent
         mlflow.set_system_metrics_sampling_interval(SAMPLE_SECONDS)
         active = mlflow.start_run(
             experiment_id=experiment,
@@ -117,29 +130,32 @@ class Run:
 @contextmanager
 def step_run(
     step: str,
-    dataset: str,
+    name: str,
     settings: Mapping[str, Any],
     inputs: Mapping[str, Path],
     outputs: Mapping[str, Path],
     *,
+    parents: Sequence[Parent] = (),
     size: str = "full",
     split: str | None = None,
 ) -> Iterator[Run]:
     """Record one step in MLflow and, once it has succeeded, in `<first output>.run.json`.
 
-    `settings` are the step's parameters, nested; `inputs` and `outputs` its files and folders by
-    name. The run is called `<step> <split>`, lies in the experiment `dataset` below the run
-    `<dataset> <size>`, and is marked FAILED (KILLED where it was told to stop) where the block raises.
+    `name` is the run's (see `unia.config`), `settings` the step's parameters, nested; `inputs` and `outputs`
+    its files and folders by name. MLflow's run is called `<step> <split>`, lies in the experiment of the
+    dataset below `parents` (outermost first), and is marked FAILED (KILLED where it was told to stop) where
+    the block raises.
     Of several processes that compute one step together only the first (RANK 0) records it.
     """
     if os.environ.get("RANK", "0") != "0":
         yield Run()
         return
+    dataset = dataset_of(name)
     started, clock = datetime.now(UTC), time.monotonic()
     git, used = git_state(), contents(inputs)
     run = Run()
     with run._guarded():
-        _open(run, step, dataset, size, split, git)
+        _open(run, step, name, parents, split, git, used)
         if run.id is not None:
             run._describe(settings, used, step)
     try:
@@ -154,6 +170,7 @@ def step_run(
             "step": step,
             "split": split,
             "dataset": dataset,
+            "run": name,
             "size": size,
             "command": command(),
             "engine": engine(),
@@ -170,8 +187,16 @@ def step_run(
         write_receipt(about, used, run.sources, made)
 
 
-def _open(run: Run, step: str, dataset: str, size: str, split: str | None, git: Mapping[str, Any]) -> None:
-    """Start the run, creating the store, the experiment and the parent run where they lack."""
+def _open(
+    run: Run,
+    step: str,
+    name: str,
+    parents: Sequence[Parent],
+    split: str | None,
+    git: Mapping[str, Any],
+    used: Mapping[str, Content],
+) -> None:
+    """Start the run, creating the store, the experiment and the parent runs where they lack."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is imported
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a dead server costs seconds
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -187,12 +212,16 @@ def _open(run: Run, step: str, dataset: str, size: str, split: str | None, git: 
         if own:
             mlflow.set_tracking_uri(f"sqlite:///{store}")
         client = mlflow.MlflowClient()
-        experiment = _experiment(client, dataset, Path.cwd() / "mlartifacts" if own else None)
-        parent = _parent(client, experiment, f"{dataset} {size}")
-    tags = {"unia.step": step, "unia.command": shlex.join(command())}
+        experiment = _experiment(client, dataset_of(name), Path.cwd() / "mlartifacts" if own else None)
+        above: str | None = None
+        for parent in parents:
+            above = parent_run(client, experiment, parent, above)
+    tags = {"unia.step": step, "unia.run": name, "unia.dataset": dataset_of(name)}
+    tags |= {"unia.command": shlex.join(command())}
+    tags |= {f"input.{key}": data.sha256 for key, data in used.items() if data.sha256}
     if git["commit"] is not None:
         tags |= {"mlflow.source.git.commit": git["commit"], "git.dirty": str(git["dirty"]).lower()}
-    run._start(mlflow, step if split is None else f"{step} {split}", experiment, parent, tags)
+    run._start(mlflow, step if split is None else f"{step} {split}", experiment, above, tags)
 
 
 def _check(store: Path) -> None:
@@ -209,16 +238,6 @@ def _experiment(client: Any, name: str, artifacts: Path | None) -> str:
         return str(found.experiment_id)
     location = None if artifacts is None else (artifacts / name).as_uri()
     return str(client.create_experiment(name, artifact_location=location))
-
-
-def _parent(client: Any, experiment: str, variant: str) -> str:
-    """The run that all steps of one variant lie below; made, and ended, the first time."""
-    found = client.search_runs([experiment], f"tags.`unia.variant` = '{variant}'", max_results=1)
-    if found:
-        return str(found[0].info.run_id)
-    made = client.create_run(experiment, tags={"unia.variant": variant}, run_name=variant)
-    client.set_terminated(made.info.run_id)
-    return str(made.info.run_id)
 
 
 def _abandon(mlflow: Any) -> None:

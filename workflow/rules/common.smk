@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from unia.config import load, settings_between
+from unia.config import dataset_of, load, settings_between
 from unia.errors import UserError
 from unia.recipe import STEPS
 
@@ -38,11 +38,19 @@ if SETTINGS:
 def sections(step):
     """The parameters that `step` reads, so that a change of one of them makes it run again."""
     return lambda wildcards: {
-        name: getattr(PARAMS.recipe(wildcards.dataset), name).model_dump(mode="json")
+        name: getattr(
+            PARAMS.recipe(getattr(wildcards, "run", None) or wildcards.dataset), name
+        ).model_dump(mode="json")
         for name in STEPS[step]
     }
 
 
+def prepared(wildcards):
+    """The prepared data of a run: its dataset's."""
+    return f"data/{dataset_of(wildcards.run)}"
+
+
 wildcard_constraints:
-    dataset="|".join(PARAMS.recipes),
+    dataset="|".join(name for name in PARAMS.recipes if "/" not in name),
+    run="|".join(PARAMS.recipes),  # a dataset, or <dataset>/<variant>/<seed>
     split="train|val|test",

@@ -3,13 +3,13 @@
 
 rule train:
     input:
-        data="data/{dataset}",
+        data=prepared,
     output:
-        directory("results/{dataset}/train"),
+        directory("results/{run}/train"),
     log:
-        "logs/{dataset}/train.log",
+        "logs/{run}/train.log",
     benchmark:
-        "benchmarks/out/{dataset}/train.tsv"
+        "benchmarks/out/{run}/train.tsv"
     conda:
         "../../envs/conda.yaml"
     threads: 16
@@ -20,19 +20,19 @@ rule train:
     params:
         recipe=sections("train"),
     shell:
-        "unia train {wildcards.dataset} --data {input.data} --out {output} --log {log}"
+        "unia train {wildcards.run} --data {input.data} --out {output} --log {log}"
 
 
 rule infer:
     input:
-        data="data/{dataset}",
-        model="results/{dataset}/train",
+        data=prepared,
+        model="results/{run}/train",
     output:
-        directory("results/{dataset}/{split}/predictions"),
+        directory("results/{run}/{split}/predictions"),
     log:
-        "logs/{dataset}/infer_{split}.log",
+        "logs/{run}/infer_{split}.log",
     benchmark:
-        "benchmarks/out/{dataset}/infer_{split}.tsv"
+        "benchmarks/out/{run}/infer_{split}.tsv"
     conda:
         "../../envs/conda.yaml"
     threads: 16
@@ -43,20 +43,20 @@ rule infer:
     params:
         recipe=sections("infer"),
     shell:
-        "unia infer {wildcards.dataset} --split {wildcards.split} --data {input.data}"
+        "unia infer {wildcards.run} --split {wildcards.split} --data {input.data}"
         " --checkpoint {input.model}/checkpoint.safetensors --out {output} --log {log}"
 
 
 rule crf:
     input:
-        data="data/{dataset}",
-        predictions="results/{dataset}/{split}/predictions",
+        data=prepared,
+        predictions="results/{run}/{split}/predictions",
     output:
-        directory("results/{dataset}/{split}/crf"),
+        directory("results/{run}/{split}/crf"),
     log:
-        "logs/{dataset}/crf_{split}.log",
+        "logs/{run}/crf_{split}.log",
     benchmark:
-        "benchmarks/out/{dataset}/crf_{split}.tsv"
+        "benchmarks/out/{run}/crf_{split}.tsv"
     conda:
         "../../envs/conda.yaml"
     threads: 16
@@ -66,5 +66,5 @@ rule crf:
     params:
         recipe=sections("crf"),
     shell:
-        "unia crf {wildcards.dataset} --split {wildcards.split} --data {input.data}"
+        "unia crf {wildcards.run} --split {wildcards.split} --data {input.data}"
         " --predictions {input.predictions} --out {output} --log {log}"

@@ -3,13 +3,14 @@
 
 rule score:
     input:
-        data="data/{dataset}",
-        predictions="results/{dataset}/{split}/predictions",
-        crf="results/{dataset}/{split}/crf",
+        data=prepared,
+        predictions="results/{run}/{split}/predictions",
+        crf="results/{run}/{split}/crf",
     output:
-        "results/{dataset}/{split}/scores.json",
+        scores="results/{run}/{split}/scores.json",
+        images="results/{run}/{split}/images.csv",
     log:
-        "logs/{dataset}/score_{split}.log",
+        "logs/{run}/score_{split}.log",
     conda:
         "../../envs/conda.yaml"
     threads: 16
@@ -17,8 +18,8 @@ rule score:
         mem_mb=8000,
         runtime=120,
     shell:
-        "unia score {wildcards.dataset} --split {wildcards.split} --data {input.data}"
-        " --predictions {input.predictions} --crf {input.crf} --out {output} --log {log}"
+        "unia score {wildcards.run} --split {wildcards.split} --data {input.data}"
+        " --predictions {input.predictions} --crf {input.crf} --out {output.scores} --images {output.images} --log {log}"
 
 
 rule table:
@@ -40,3 +41,34 @@ rule table:
         runtime=10,
     shell:
         "unia table {wildcards.dataset} --scores {input} --out {output} --log {log}"
+
+
+rule ablation:
+    input:
+        lambda wildcards: expand(
+            "results/{run}/{split}/images.csv",
+            run=[
+                run
+                for run in PARAMS.ablation_runs()
+                if dataset_of(run) == wildcards.dataset
+            ],
+            split="val",
+        ),
+    output:
+        report(
+            "results/ablation_{dataset}.csv",
+            caption="../report/ablation.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "split": "val"},
+        ),
+    log:
+        "logs/{dataset}/ablation.log",
+    conda:
+        "../../envs/conda.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        changes=lambda wildcards: PARAMS.changes(wildcards.dataset),
+    shell:
+        "unia ablation {wildcards.dataset} --results results --split val --out {output} --log {log}"
