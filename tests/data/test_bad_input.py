@@ -412,9 +412,12 @@ def test_bad_input(name: str) -> None:
     if can_be_left_out:
         prepare("bad", lenient, Path("raw.json"), Path("out"))
         with Path("out/problems.csv").open(newline="") as file:
-            told = [f"{row['file'] or 'split'}: {row['reason']}" for row in csv.DictReader(file)]
-        assert any(expected in line for line in told)
-        assert load_split(Path("out"), "train").samples
+            rows = list(csv.DictReader(file))
+        assert any(expected in f"{row['file']}: {row['reason']}" for row in rows)
+        kept = {(s, sample.name) for s in ("train", "val") for sample in load_split(Path("out"), s).samples}
+        spoilt = {(row["split"], row["name"]) for row in rows}
+        assert kept & spoilt == ({("val", V0)} if name == "name twice" else set())  # alike: one stays
+        assert {split for split, _ in kept} == {"train", "val"}
     else:
         with pytest.raises(UserError):
             prepare("bad", lenient, Path("raw.json"), Path("out"))
