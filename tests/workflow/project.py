@@ -1,11 +1,18 @@
 """A copy of the project in a folder of its own, and its commands run there."""
 
+import copy
 import os
+import re
 import shutil
 import subprocess
 import sys
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
+import yaml
+
+TABLE = "results/shapes_val.csv"
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
 TINY = (  # settings that make every step take seconds
@@ -25,7 +32,7 @@ TINY = (  # settings that make every step take seconds
 
 
 class Project:
-    """The tracked files, copied and committed; commands run with `settings` laid over params.yaml."""
+    """The tracked files, copied and committed; `settings` are written into params.yaml before."""
 
     def __init__(self, folder: Path, settings: tuple[str, ...] = TINY):
         self.folder = folder
@@ -37,16 +44,39 @@ class Project:
             if (ROOT / name).is_file() and not name.startswith("tests/"):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
+        self.set(*settings)
         for command in ("init --quiet", "add .", "-c user.name=a -c user.email=a@b commit --quiet -m a"):
             subprocess.run(["git", *command.split()], cwd=folder, check=True)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},
+            **{
+                name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "UNIA_"))
+            },
             "PATH": path,
             "PYTHONPATH": str(folder),
-            "UNIA_SET": "\n".join(settings),
             "COLUMNS": "200",
+            **{f"GIT_{role}_NAME": "a" for role in ("AUTHOR", "COMMITTER")},
+            **{f"GIT_{role}_EMAIL": "a@example.org" for role in ("AUTHOR", "COMMITTER")},
         }
+
+    def copy(self, folder: Path) -> "Project":
+        """All of it in another folder, with the times of the files."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        other = copy.copy(self)
+        other.folder = folder
+        other.environment = {**self.environment, "PYTHONPATH": str(folder)}
+        return other
+
+    def set(self, *settings: str) -> None:
+        """Change parameters, each as in recipe.crf.iterations=5, in params.yaml."""
+        path = self.folder / "params.yaml"
+        document = yaml.safe_load(path.read_text())
+        for setting in settings:
+            keys, _, value = setting.partition("=")
+            *sections, name = keys.split(".")
+            section = reduce(getitem, sections, document)
+            section[name] = yaml.safe_load(value)
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the copy; its output is kept, stderr with stdout."""
@@ -65,3 +95,12 @@ class Project:
         """The rules that Snakemake would run, in order."""
         lines = self.ok("snakemake", "--dry-run", *arguments).splitlines()
         return [line.removeprefix("rule ").rstrip(":") for line in lines if line.startswith("rule ")]
+
+    def stages(self, *arguments: str) -> list[str]:
+        """Let DVC reproduce; the stages that it ran, in order."""
+        return re.findall(r"^Running stage '(.+)':", self.ok("dvc", "repro", *arguments), re.MULTILINE)
+
+    def commit(self) -> None:
+        """Commit all that git does not ignore, as DVC's experiments and comparisons need."""
+        self.ok("git", "add", "--all")
+        self.ok("git", "commit", "--quiet", "--message", "All files")

@@ -4,20 +4,17 @@ import csv
 from pathlib import Path
 
 import pytest
-from project import SHARED, TINY, Project
+from project import SHARED, TABLE, TINY, Project
 
 KINDS = ["cam", "cam_aux", "affinity", "mutual", "seg", "seg_ms", "seg_ms_crf"]
-TABLE = "results/shapes_val.csv"
 
+pytest_plugins = "computed"
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose table of shapes Snakemake has computed."""
-    project = Project(tmp_path_factory.mktemp("shapes"))
-    project.ok("snakemake", "--cores", "all", TABLE)
-    return project
+@pytest.fixture
+def shapes(by_snakemake: Project) -> Project:
+    return by_snakemake
 
 
 def test_the_table_has_a_row_for_each_kind_of_prediction(shapes: Project) -> None:
@@ -33,13 +30,6 @@ def test_nothing_runs_twice_and_a_change_of_crf_runs_what_follows_it(shapes: Pro
     assert shapes.rules(TABLE) == []
     assert shapes.rules(TABLE, "--config", "recipe={crf: {iterations: 3}}") == ["crf", "score", "table"]
     assert shapes.rules(TABLE, "--config", "small={train: {iterations: 7}}")[:2] == ["train", "infer"]
-
-
-def test_dvc_gives_the_same_bytes(shapes: Project, tmp_path: Path) -> None:
-    other = Project(tmp_path)
-    other.ok("dvc", "repro")
-    assert (tmp_path / TABLE).read_bytes() == (shapes.folder / TABLE).read_bytes()
-    assert "up to date" in other.ok("dvc", "repro")
 
 
 def test_every_step_left_a_run_and_a_record(shapes: Project) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from unia.config import Params, load
+from unia.errors import UserError
 from unia.progress import log_to
 from unia.recipe import STEPS
 from unia.tracking.parents import lineage
@@ -38,13 +39,16 @@ def reads_params(step: Callable[Concatenate[Params, P], None]) -> Callable[..., 
     """A command whose first argument is params.yaml, from the options --params, --set and --log.
 
     The settings of the environment (UNIA_SET, one a line) come before those of the command line; what the
-    command says goes to the file of --log too.
+    command says goes to the file of --log too. A stage of DVC refuses the former: DVC does not see them.
     """
 
     @wraps(step)
     def command(params: Path, settings: list[str], log: Path | None, *args: Any, **kwargs: Any) -> None:
+        inherited = os.environ.get("UNIA_SET", "").splitlines()
+        if inherited and "DVC_STAGE" in os.environ:
+            raise UserError("UNIA_SET is set, which DVC does not see: write its settings into params.yaml")
         with log_to(log):
-            step(load(params, [*os.environ.get("UNIA_SET", "").splitlines(), *settings]), *args, **kwargs)
+            step(load(params, [*inherited, *settings]), *args, **kwargs)
 
     option = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
     options = [

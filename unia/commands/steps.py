@@ -148,12 +148,15 @@ def table(
     name: RunName,
     scores: Annotated[Path, typer.Option("--scores", help="The JSON file of `unia score`.")],
     out: Out,
+    metrics: Annotated[Path, typer.Option("--metrics", help="The mIoUs alone (JSON), for `dvc metrics`.")],
 ) -> None:
     """Write the table of scores (CSV): a row for each kind of prediction."""
+    from unia.steps.table import metrics as summarise
     from unia.steps.table import table as step
 
-    with running("table", params, name, {"scores": scores}, out):
+    with running("table", params, name, {"scores": scores}, {"out": out, "metrics": metrics}):
         step(scores, out)
+        summarise(scores, metrics)
 
 
 @app.command()

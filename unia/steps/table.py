@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from unia.errors import UserError
-from unia.files import read_json, write_text
+from unia.files import read_json, write_json, write_text
 from unia.scores import Counts, mean, scores, union
 from unia.steps.score import KINDS
 
@@ -31,6 +31,15 @@ def table(scores: Path, out: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(out, text.getvalue())
+
+
+def metrics(scores: Path, out: Path) -> None:
+    """Write the mIoU of each kind of a scores.json, in percent: what `dvc metrics` compares (JSON)."""
+    document = _read(scores)
+    write_json(
+        out,
+        {"mIoU": {kind: round(100 * mean_iou(_matrix(document, kind)), 3) for kind in document["kinds"]}},
+    )
 
 
 def show(path: Path) -> Table:

@@ -5,7 +5,8 @@ rule train:
     input:
         data=prepared,
     output:
-        directory("results/{run}/train"),
+        checkpoint="results/{run}/train/checkpoint.safetensors",
+        losses="results/{run}/train/losses.csv",
     log:
         "logs/{run}/train.log",
     benchmark:
@@ -20,13 +21,13 @@ rule train:
     params:
         recipe=sections("train"),
     shell:
-        "unia train {wildcards.run} --data {input.data} --out {output} --log {log}"
+        "unia train {wildcards.run} --data {input.data} --out results/{wildcards.run}/train --log {log}"
 
 
 rule infer:
     input:
         data=prepared,
-        model="results/{run}/train",
+        checkpoint="results/{run}/train/checkpoint.safetensors",
     output:
         directory("results/{run}/{split}/predictions"),
     log:
@@ -44,7 +45,7 @@ rule infer:
         recipe=sections("infer"),
     shell:
         "unia infer {wildcards.run} --split {wildcards.split} --data {input.data}"
-        " --checkpoint {input.model}/checkpoint.safetensors --out {output} --log {log}"
+        " --checkpoint {input.checkpoint} --out {output} --log {log}"
 
 
 rule crf:

@@ -26,7 +26,8 @@ rule table:
     input:
         "results/{dataset}/{split}/scores.json",
     output:
-        report(
+        metrics="results/{dataset}_{split}.json",
+        table=report(
             "results/{dataset}_{split}.csv",
             caption="../report/table.rst",
             category="Tables",
@@ -40,7 +41,7 @@ rule table:
         mem_mb=1000,
         runtime=10,
     shell:
-        "unia table {wildcards.dataset} --scores {input} --out {output} --log {log}"
+        "unia table {wildcards.dataset} --scores {input} --out {output.table} --metrics {output.metrics} --log {log}"
 
 
 rule ablation:
