@@ -23,6 +23,7 @@ def main() -> None:
     model = build(recipe.model, 20).to(device).to(memory_format=torch.channels_last).eval()
     images = list(generated_batch(recipe.infer.batch, 500, 20)[0].to(device))
 
+    base = (recipe.infer.crop, recipe.infer.crop)
     on_gpu = device.type == "cuda"
 
     def run() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
             torch.inference_mode(),
             torch.autocast(device.type, torch.bfloat16, enabled=on_gpu),
         ):
-            for logits in multi_scale_logits(model, images, recipe.infer.crop, recipe.infer.scales):
+            for logits in multi_scale_logits(model, images, base, recipe.infer.scales):
                 logits.argmax(0)
         if device.type == "cuda":
             torch.cuda.synchronize()

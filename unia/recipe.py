@@ -178,10 +178,28 @@ class CocoData(AnyData):
     min_area: Count
 
 
+class Tile(Section):
+    """How training slices are cut into tiles; all in pixels of the slice."""
+
+    side: Positive
+    stride: Positive
+    presence: Positive
+
+    @model_validator(mode="after")
+    def _without_gaps(self) -> "Tile":
+        if self.stride > self.side:
+            raise ValueError(f"stride: {self.stride} must not be above side: {self.side}")
+        if self.presence > self.side**2:
+            raise ValueError(f"presence: {self.presence} is more than the {self.side**2} pixels of a tile")
+        return self
+
+
 class AcdcData(AnyData):
     kind: Literal["acdc"]
     source: str | None
     target: Literal["classes", "heart"]
+    tags: Literal["slice", "tile"]
+    tile: Tile
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Count
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]]
@@ -269,5 +287,6 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("model", "pseudo_label", "infer", "crf"),
     "table": (),
     "ablation": (),
+    "volumes": (),
 }
 """Step -> the sections it reads: what makes it run again when it changes."""

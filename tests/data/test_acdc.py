@@ -13,15 +13,17 @@ from PIL import Image
 from unia.data import acdc
 from unia.data.samples import Dataset, Sample, read_mask
 from unia.errors import UserError
-from unia.recipe import AcdcData
+from unia.recipe import AcdcData, Tile
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "acdc"
+TILE = Tile(side=6, stride=4, presence=5)
 FINAL = Path("elsewhere/prepared")
 
 
 def config(**changes: Any) -> AcdcData:
     values: dict[str, Any] = {"source": None, "target": "classes", "val_fraction": 0.2, "seed": 0}
-    return AcdcData(kind="acdc", **(values | {"percentiles": (1.0, 99.0)} | changes))
+    values |= {"percentiles": (1.0, 99.0), "tags": "slice", "tile": TILE}
+    return AcdcData(kind="acdc", **(values | changes))
 
 
 def make_patient(part: Path, number: int, group: str) -> Path:
@@ -126,6 +128,36 @@ def test_heart_is_the_union(raw: Path, tmp_path: Path) -> None:
         assert [s.labels for s in slices] == [(1,) if back[:, :, z].any() else () for z in range(len(slices))]
 
 
+def test_tags_of_tiles(raw: Path, tmp_path: Path) -> None:
+    """Training sees tiles, tagged by what is in them; evaluation the same whole slices as ever."""
+    for target in ("classes", "heart"):
+        slices = acdc.read(config(target=target), raw, tmp_path / "slices", FINAL)
+        dataset = acdc.read(config(target=target, tags="tile"), raw, tmp_path / "tiles", FINAL)
+        assert (slices.protocol, slices.tile) == ("slices", None)
+        assert (dataset.protocol, dataset.tile) == ("tiles of 6 px every 4", 6)
+        assert dataset.splits["test"] == slices.splits["test"]
+        assert [s.name for s in dataset.splits["train"]] == sorted(s.name for s in dataset.splits["train"])
+        expected = 0
+        for whole in slices.splits["train"]:
+            label = read_mask(written(tmp_path / "slices", whole.mask))
+            picture = np.asarray(Image.open(written(tmp_path / "slices", whole.image)))
+            cut = [s for s in dataset.splits["train"] if s.name.startswith(whole.name)]
+            for sample in cut:
+                top, left = (int(part[1:]) for part in sample.name.removeprefix(whole.name)[1:].split("_"))
+                part = slice(top, top + 6), slice(left, left + 6)
+                image = np.asarray(Image.open(written(tmp_path / "tiles", sample.image)))
+                np.testing.assert_array_equal(image, picture[part])
+                assert image.shape == (6, 6)
+                present = tuple(k for k in (1, 2, 3) if (label[part] == k).sum() >= TILE.presence)
+                assert sample.labels == present
+                assert (sample.mask, sample.volume) == (None, None)
+            expected += len(range(0, label.shape[0] - 6, 4)) * len(range(0, label.shape[1] - 6, 4))
+            expected += len(range(0, label.shape[0] - 6, 4)) + len(range(0, label.shape[1] - 6, 4)) + 1
+        assert len(dataset.splits["train"]) == expected
+        seen = {s.labels for s in dataset.splits["train"]}
+        assert seen >= ({(), (1,)} if target == "heart" else {(), (2,), (1, 2, 3)})
+
+
 def test_rows_are_y_and_columns_x() -> None:
     volume = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     image = acdc.slice_of(volume, 1)
@@ -187,10 +219,11 @@ def test_all_problems_are_told_at_once(raw: Path, tmp_path: Path) -> None:
     (three / "Info.cfg").write_text("ED: 1\nES: 10\nGroup: none\n")
     broken = raw / "ACDC" / "database" / "testing" / "patient101"
     (broken / "Info.cfg").unlink()
-    with pytest.raises(UserError) as error:
-        acdc.read(config(), raw, tmp_path / "folder", FINAL)
-    message = str(error.value)
-    assert message.startswith(f"{raw}: 6 problems: ")
+    found = acdc.read(config(), raw, tmp_path / "folder", FINAL)
+    message = "; ".join(map(str, found.problems))
+    assert len(found.problems) == 6
+    assert all(problem.name for problem in found.problems)  # so that they can be left out
+    assert patients(found, "train") == set()
     assert f"{one / 'patient001_frame01_gt.nii.gz'}: cannot be read" in message
     assert f"{volume}: cannot be read" in message
     assert f"{two / 'patient002_frame01_gt.nii.gz'}: holds [4], classes are 1..3" in message
@@ -206,13 +239,15 @@ def test_all_problems_are_told_at_once(raw: Path, tmp_path: Path) -> None:
         (np.zeros((4, 5, 2), np.int16), "every intensity"),
         (np.zeros((4, 5, 2, 2), np.int16), "must be X x Y x Z"),
         (np.full((4, 5, 2), np.nan, np.float32), "finite"),
+        (np.zeros((4, 5, 0), np.int16), "must be X x Y x Z"),
+        (np.zeros((4, 5, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "cannot be read"),
     ],
 )
 def test_volumes_without_a_picture(tmp_path: Path, values: NDArray[Any], message: str) -> None:
     path = tmp_path / "volume.nii.gz"
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
     with pytest.raises(UserError, match=message):
-        acdc._grey(path, acdc._load(path), config())
+        acdc._grey(path, acdc._load(path)[0], config())
 
 
 def test_no_patients_or_the_same_twice(raw: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from unia.data.samples import load_split, read_mask, write_label
 from unia.errors import UserError
 from unia.files import read_json, sha256, sha256_tree
-from unia.recipe import AcdcData, CocoData, ShapesData, VocData
+from unia.recipe import AcdcData, CocoData, ShapesData, Tile, VocData
 from unia.steps.download import download
 from unia.steps.prepare import prepare
 
@@ -181,7 +181,14 @@ def test_a_folder_is_used_where_it_is_and_archives_are_unpacked(raw: Path) -> No
 
 def test_sources_that_cannot_be_had_say_what_to_do(tmp_path: Path) -> None:
     acdc = AcdcData(
-        kind="acdc", source=None, target="classes", val_fraction=0.2, seed=0, percentiles=(0.0, 99.5)
+        kind="acdc",
+        source=None,
+        target="classes",
+        tags="slice",
+        tile=Tile(side=64, stride=32, presence=1),
+        val_fraction=0.2,
+        seed=0,
+        percentiles=(0.0, 99.5),
     )
     voc = VocData(kind="voc", source=None, augmented="zip", labels="masks")
     coco = CocoData(kind="coco", source=str(tmp_path / "nowhere"), crowd="paint", min_area=0)

@@ -25,7 +25,9 @@ SUMS = {Path(f"some/{name}"): name * 4 for name in ("a.jpg", "a.png", "b.jpg")}
 
 
 def dataset(samples: list[Sample]) -> Dataset:
-    return Dataset(("x", "y", "z"), "CC0", "nobody", {"train": samples}, {"all": (1, 2, 3)})
+    return Dataset(
+        ("x", "y", "z"), "CC0", "nobody", {"train": samples}, {"all": (1, 2, 3)}, protocol="tiles", tile=8
+    )
 
 
 def test_a_split_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -34,6 +36,7 @@ def test_a_split_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert split.samples == tuple(SAMPLES)
     assert (split.dataset, split.name, split.classes) == ("toy", "train", ("x", "y", "z"))
     assert split.unions == {"all": (1, 2, 3)}
+    assert (split.protocol, split.tile) == ("tiles", 8)
     lines = (tmp_path / "train.csv").read_text().splitlines()
     assert lines[0] == "name,image,mask,labels,volume,image_sha256,mask_sha256"
     assert (

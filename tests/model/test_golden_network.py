@@ -77,7 +77,9 @@ def cams(model: UniA, numbers: Numbers, dtype: torch.dtype, known: bool) -> Numb
 
 def multi_scale(model: UniA, numbers: Numbers, dtype: torch.dtype) -> Numbers:
     scales = numbers["seg_scales"].tolist()
-    logits = segment.multi_scale_logits(model.to(dtype), list(images(numbers, dtype)[:1]), CROP, scales)
+    logits = segment.multi_scale_logits(
+        model.to(dtype), list(images(numbers, dtype)[:1]), (CROP, CROP), scales
+    )
     return {"seg_logits_multiscale": logits[0][None, :8]}
 
 
@@ -162,7 +164,7 @@ def test_cams_catch(right: str, wrong: str, model: UniA, numbers: Numbers, plant
 
 @pytest.mark.parametrize(
     ("right", "wrong"),
-    [("torch.maximum", "torch.add"), ("square.flip(-1)", "square"), ("crop * scale", "crop")],
+    [("torch.maximum", "torch.add"), ("scaled.flip(-1)", "scaled"), ("base[0] * scale", "base[0]")],
 )
 def test_multi_scale_logits_catch(
     right: str, wrong: str, model: UniA, numbers: Numbers, plant: Plant

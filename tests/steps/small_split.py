@@ -45,7 +45,8 @@ def make_small(folder: Path) -> Small:
             right = (rng.random(label.shape) < 0.6) & (label != 255)
             write_label(labelled / f"{name}.png", np.where(right, label, noise))
     unlabelled = [Sample(s.name, s.image, None, None, s.volume) for s in samples]
-    dataset = Dataset(CLASSES, "", "", {"val": samples, "test": unlabelled}, {"heart": (1, 2, 3)})
+    splits = {"val": samples, "test": unlabelled}
+    dataset = Dataset(CLASSES, "", "", splits, {"heart": (1, 2, 3)}, protocol="slices")
     files = [path for s in samples for path in (s.image, s.mask) if path is not None]
     write_dataset(small.data, "acdc", "acdc", dataset, {path: sha256(path) for path in files})
     return small

@@ -64,7 +64,10 @@ def test_scores_json_holds_the_confusion_of_every_kind(small: Small) -> None:
         for volume, (name, members) in product(("p1", "p2"), GROUPS.items()):
             truth, predicted = pixels(small, folder, volume)
             a, b = np.isin(truth, members), np.isin(predicted, members)
-            assert entry["volumes"][volume][name] == [(a & b).sum(), (b & ~a).sum(), (a & ~b).sum()]
+            assert entry["volumes"][volume][name] == [
+                *((a & b).sum(), (b & ~a).sum()),
+                *((a & ~b).sum(), (~a & ~b).sum()),
+            ]
 
 
 def test_table_reports_classes_unions_and_volumes(small: Small, tmp_path: Path) -> None:
@@ -72,9 +75,11 @@ def test_table_reports_classes_unions_and_volumes(small: Small, tmp_path: Path) 
     table(run(small), out)
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["prediction"] for row in rows] == [*KINDS, "seg_ms_crf"]
+    constant = {f"all_{name}": k for k, name in enumerate(("background", *CLASSES))}
+    assert [row["prediction"] for row in rows] == [*KINDS, "seg_ms_crf", *constant]
+    assert {row["labels"] for row in rows} == {"slices"}
     assert list(rows[0]) == [
-        *("prediction", "images", "mIoU", "pixel_accuracy", "mean_accuracy"),
+        *("prediction", "images", "labels", "mIoU", "pixel_accuracy", "mean_accuracy"),
         *("precision", "recall", "confusion_ratio"),
         *("IoU background", "IoU RV", "IoU Myo", "IoU LV", "IoU heart"),
         *("Dice RV", "Dice Myo", "Dice LV", "Dice heart"),
@@ -83,6 +88,12 @@ def test_table_reports_classes_unions_and_volumes(small: Small, tmp_path: Path) 
     for row in rows:
         kind = row["prediction"]
         folder = small.crf if kind == "seg_ms_crf" else small.predictions / kind
+        if kind in constant:
+            folder = tmp_path / kind
+            folder.mkdir()
+            for name in small.names:
+                shape = read_mask(small.data / f"{name}.png").shape
+                write_label(folder / f"{name}.png", np.full(shape, constant[kind], np.uint8))
         truth, predicted = pixels(small, folder, "")
         assert float(row["pixel_accuracy"]) == pytest.approx(100 * (truth == predicted).mean(), abs=6e-4)
         ious = [overlap(truth, predicted, [k])[0] for k in range(4)]

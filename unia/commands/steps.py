@@ -202,6 +202,23 @@ def ablation(
 
 
 @app.command()
+@reads_params
+def volumes(
+    params: Params,
+    dataset: Dataset,
+    data: Data,
+    split: Split,
+    labels: Annotated[Path, typer.Option("--labels", help="Label maps: of crf, or one kind of infer.")],
+    out: Out,
+) -> None:
+    """Put the label maps of slices back into volumes (ACDC): NIfTI files, with the original's header."""
+    from unia.steps.volumes import volumes as step
+
+    with running("volumes", params, dataset, {"data": data, "labels": labels}, out, split):
+        step(data, split, labels, out)
+
+
+@app.command()
 def show(tables: Annotated[list[Path], typer.Argument(help="Tables of `unia table`.")]) -> None:
     """Print tables, readably."""
     from rich.console import Console

@@ -19,9 +19,10 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from PIL import Image
 
-from unia.data.samples import Dataset, Sample, write_label
+from unia.data.samples import Dataset, Problem, Sample, write_label
+from unia.data.tiles import tags, tiles
 from unia.errors import UserError
-from unia.recipe import AcdcData
+from unia.recipe import AcdcData, Tile
 from unia.steps.parallel import for_each
 
 CLASSES = ("RV", "Myo", "LV")
@@ -34,31 +35,48 @@ CITATION = (
     "and Diagnosis: Is the Problem Solved?, IEEE TMI 2018"
 )
 
+UNREADABLE = (
+    OSError, EOFError, ValueError, TypeError, MemoryError, zlib.error, ImageFileError, HeaderDataError,
+)  # fmt: skip
+
 T = TypeVar("T", bound=np.generic)
 
 
 def read(config: AcdcData, root: Path, folder: Path, final: Path) -> Dataset:
     """The splits train and val (from training/), and test where testing/ is there, below `root`.
 
-    A sample is one slice of an end-diastolic or end-systolic volume, its labels the classes in it.
-    Slices are written to `folder`/images and `folder`/masks and recorded below `final`. Raises
-    UserError with all that is missing or wrong.
+    A sample is one slice of an end-diastolic or end-systolic volume, its labels the classes in it;
+    with `tags: tile`, a sample of train is one tile of such a slice, without a mask. Images and masks are
+    written to `folder`/images and `folder`/masks and recorded below `final`, the volumes' NIfTI headers to
+    `folder`/headers. A volume or patient with something missing or wrong is a problem.
     """
     volumes, problems = _volumes(config, root)
-    for part in ("images", "masks"):
+    for part in ("images", "masks", "headers"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    split_of = {volume.name: split for split, members in volumes.items() for volume in members}
-    splits: dict[str, list[Sample]] = {split: [] for split in volumes}
-    every = [volume for members in volumes.values() for volume in members]
-    for name, slices, wrong in for_each(partial(_write, config, folder, final), every, "slice ACDC"):
-        splits[split_of[name]] += slices
-        problems += wrong
-    if problems:
-        raise UserError(f"{root}: {len(problems)} problems: {'; '.join(sorted(problems)[:20])}")
-    ordered = {split: sorted(samples, key=lambda s: s.name) for split, samples in splits.items()}
-    if config.target == "heart":
-        return Dataset(("heart",), LICENCE, CITATION, ordered, {})
-    return Dataset(CLASSES, LICENCE, CITATION, ordered, {"heart": HEART})
+    splits: dict[str, list[Sample]] = {}
+    for split, members in volumes.items():
+        splits[split] = []
+        work = partial(_write, config, split, folder, final)
+        for samples, wrong in for_each(work, members, f"slice ACDC, {split}"):
+            splits[split] += samples
+            problems += wrong
+        splits[split].sort(key=lambda sample: sample.name)
+    heart = config.target == "heart"
+    return Dataset(
+        classes=("heart",) if heart else CLASSES,
+        licence=LICENCE,
+        citation=CITATION,
+        splits=splits,
+        unions={} if heart else {"heart": HEART},
+        problems=problems,
+        protocol=_protocol(config),
+        tile=config.tile.side if config.tags == "tile" else None,
+    )
+
+
+def header_file(data: Path, volume: str) -> Path:
+    """Where the prepared folder `data` keeps the NIfTI header of `volume`."""
+    return data / "headers" / f"{volume}.hdr"
 
 
 def slice_of(volume: NDArray[T], index: int) -> NDArray[T]:
@@ -71,7 +89,13 @@ def volume_of(slices: Sequence[NDArray[T]]) -> NDArray[T]:
     return np.stack([image.T for image in slices], axis=2)
 
 
-def _volumes(config: AcdcData, root: Path) -> tuple[dict[str, list[Sample]], list[str]]:
+def _protocol(config: AcdcData) -> str:
+    """What the image-level labels of train are given to."""
+    tile = config.tile
+    return "slices" if config.tags == "slice" else f"tiles of {tile.side} px every {tile.stride}"
+
+
+def _volumes(config: AcdcData, root: Path) -> tuple[dict[str, list[Sample]], list[Problem]]:
     """(split -> its volumes, as samples whose image and mask are NIfTI files; what is wrong)."""
     groups: dict[str, list[Path]] = defaultdict(list)
     frames: dict[Path, tuple[int, int]] = {}
@@ -80,7 +104,7 @@ def _volumes(config: AcdcData, root: Path) -> tuple[dict[str, list[Sample]], lis
         try:
             group, frames[patient] = _about(patient)
         except UserError as error:
-            problems.append(str(error))
+            problems.append(_problem(error, "", patient.name))
         else:
             groups["" if patient.parent.name == "testing" else group].append(patient)
     test = groups.pop("", [])
@@ -124,6 +148,8 @@ def _about(patient: Path) -> tuple[str, tuple[int, int]]:
         group = about["Group"]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: must name ED, ES and Group ({error})") from None
+    if frames[0] == frames[1]:
+        raise UserError(f"{path}: ED and ES are the same frame, {frames[0]}")
     if group not in GROUPS:
         raise UserError(f"{path}: Group must be one of {', '.join(GROUPS)} (it is {group!r})")
     return group, frames
@@ -135,39 +161,68 @@ def _volume(patient: Path, frame: int) -> Sample:
 
 
 def _write(
-    config: AcdcData, folder: Path, final: Path, volume: Sample
-) -> tuple[str, list[Sample], list[str]]:
-    """Write a volume's slices: (its name, their samples, what is wrong with it)."""
+    config: AcdcData, split: str, folder: Path, final: Path, volume: Sample
+) -> tuple[list[Sample], list[Problem]]:
+    """Write a volume's slices, or their tiles: (the samples, what is wrong with the volume)."""
     assert volume.mask is not None
     try:
-        image, truth = _load(volume.image), _load(volume.mask)
+        (image, header), (truth, _) = _load(volume.image), _load(volume.mask)
         if image.shape != truth.shape:
             raise UserError(f"{volume.mask}: is {truth.shape}, its volume {image.shape}")
         grey = _grey(volume.image, image, config)
         label = _label(volume.mask, truth, config)
     except UserError as error:
-        return volume.name, [], [str(error)]
-    slices = []
+        return [], [_problem(error, split, volume.name)]
+    header_file(folder, volume.name).write_bytes(header)
+    samples = []
     for index in range(image.shape[2]):
         name = f"{volume.name}_slice{index:02d}"
-        picture, mask = Path("images") / f"{name}.png", Path("masks") / f"{name}.png"
-        shown = np.ascontiguousarray(slice_of(label, index))
-        Image.fromarray(np.ascontiguousarray(slice_of(grey, index))).save(folder / picture)
-        write_label(folder / mask, shown)
-        labels = tuple(int(k) for k in np.unique(shown) if k)
-        slices.append(Sample(name, final / picture, final / mask, labels, volume.name))
-    return volume.name, slices, []
+        picture, shown = slice_of(grey, index), slice_of(label, index)
+        if split == "train" and config.tags == "tile":
+            samples += _write_tiles(name, picture, shown, folder, final, config.tile)
+        else:
+            samples.append(_write_slice(name, picture, shown, folder, final, volume.name))
+    return samples, []
 
 
-def _load(path: Path) -> NDArray[Any]:
-    """A volume's array, X x Y x Z."""
+def _problem(error: UserError, split: str, name: str) -> Problem:
+    file, _, reason = str(error).partition(": ")
+    return Problem(file, reason, split, name)
+
+
+def _write_slice(
+    name: str, picture: NDArray[np.uint8], label: NDArray[np.uint8], folder: Path, final: Path, volume: str
+) -> Sample:
+    image, mask = Path("images") / f"{name}.png", Path("masks") / f"{name}.png"
+    Image.fromarray(np.ascontiguousarray(picture)).save(folder / image)
+    write_label(folder / mask, np.ascontiguousarray(label))
+    return Sample(name, final / image, final / mask, tags(label, presence=1), volume)
+
+
+def _write_tiles(
+    name: str, picture: NDArray[np.uint8], label: NDArray[np.uint8], folder: Path, final: Path, tile: Tile
+) -> list[Sample]:
+    samples = []
+    height, width = picture.shape
+    for top, left in tiles(height, width, tile):
+        part = slice(top, top + tile.side), slice(left, left + tile.side)
+        image = Path("images") / f"{name}_y{top:03d}_x{left:03d}.png"
+        Image.fromarray(np.ascontiguousarray(picture[part])).save(folder / image)
+        samples.append(Sample(image.stem, final / image, None, tags(label[part], tile.presence)))
+    return samples
+
+
+def _load(path: Path) -> tuple[NDArray[Any], bytes]:
+    """A volume's array, X x Y x Z, and its NIfTI header."""
     try:
-        array = np.asarray(nibabel.load(path).dataobj)
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
+        volume = nibabel.Nifti1Image.from_filename(path)
+        array = np.asarray(volume.dataobj)
+        usable = array.ndim == 3 and array.size > 0 and bool(np.isfinite(array).all())
+    except UNREADABLE as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    if array.ndim != 3 or not np.isfinite(array).all():
+    if not usable:
         raise UserError(f"{path}: must be X x Y x Z finite numbers, is {array.shape}")
-    return array
+    return array, volume.header.binaryblock
 
 
 def _grey(path: Path, volume: NDArray[Any], config: AcdcData) -> NDArray[np.uint8]:

@@ -42,6 +42,8 @@ class Split:
     classes: tuple[str, ...]
     unions: Mapping[str, tuple[int, ...]]
     samples: tuple[Sample, ...]
+    protocol: str = ""
+    tile: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Dataset:
 
     With `labels_from` masks, a sample's labels become the classes in its mask; those that the reader
     gives, if any, are only compared with them.
+    `protocol` says in a table what the labels are, where that is a choice. `tile`: the images of train are
+    tiles of that side, in pixels, of images like those of the other splits; None: they are whole images.
     """
 
     classes: tuple[str, ...]
@@ -72,6 +76,8 @@ class Dataset:
     unions: Mapping[str, tuple[int, ...]]
     problems: Sequence[Problem] = ()
     labels_from: Literal["annotations", "masks"] = "annotations"
+    protocol: str = ""
+    tile: int | None = None
 
 
 def load_split(folder: Path, split: str) -> Split:
@@ -89,7 +95,8 @@ def load_split(folder: Path, split: str) -> Split:
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{table}: cannot be read ({error}); run the prepare step again") from None
     unions = {name: tuple(ids) for name, ids in about["unions"].items()}
-    return Split(about["name"], split, tuple(about["classes"]), unions, samples)
+    classes = tuple(about["classes"])
+    return Split(about["name"], split, classes, unions, samples, about["protocol"], about["tile"])
 
 
 def write_dataset(
@@ -102,6 +109,8 @@ def write_dataset(
         "kind": kind,
         "classes": list(dataset.classes),
         "unions": {union: list(ids) for union, ids in dataset.unions.items()},
+        "protocol": dataset.protocol,
+        "tile": dataset.tile,
         "licence": dataset.licence,
         "citation": dataset.citation,
         "splits": {split: _summary(dataset, samples) for split, samples in dataset.splits.items()},

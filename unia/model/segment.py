@@ -10,31 +10,33 @@ from unia.refine.logits import logits_at
 from unia.refine.resize import resize
 
 
-def squares(images: Sequence[Tensor], side: int) -> Tensor:
-    """Images 3 H W of any size, each resized to side x side: B 3 side side."""
-    return torch.cat([resize(image[None], (side, side)) for image in images])
+def resized(images: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Images 3 H W of any size, each resized to `size`, (height, width): B 3 height width."""
+    return torch.cat([resize(image[None], size) for image in images])
 
 
 @torch.no_grad()
-def scale_maps(model: UniA, images: Sequence[Tensor], crop: int, scales: Sequence[float]) -> list[Tensor]:
+def scale_maps(
+    model: UniA, images: Sequence[Tensor], base: tuple[int, int], scales: Sequence[float]
+) -> list[Tensor]:
     """For each scale s the logits B C+1 h w of normalised images 3 H W, float32 (float64 stays).
 
-    The images are made squares of int(crop s); the logits of image and mirror image are added.
+    The images are resized to `base`, (height, width), times s; the logits of image and mirror image add up.
     """
     maps = []
     for scale in scales:
-        square = squares(images, int(crop * scale))
-        logits = model.segment(torch.cat([square, square.flip(-1)]))
+        scaled = resized(images, (int(base[0] * scale), int(base[1] * scale)))
+        logits = model.segment(torch.cat([scaled, scaled.flip(-1)]))
         straight, mirrored = (logits if logits.dtype == torch.float64 else logits.float()).chunk(2)
         maps.append(straight + mirrored.flip(-1))
     return maps
 
 
 def multi_scale_logits(
-    model: UniA, images: Sequence[Tensor], crop: int, scales: Sequence[float]
+    model: UniA, images: Sequence[Tensor], base: tuple[int, int], scales: Sequence[float]
 ) -> list[Tensor]:
     """Logits C+1 H W of normalised images 3 H W, each at its own size."""
-    maps = scale_maps(model, images, crop, scales)
+    maps = scale_maps(model, images, base, scales)
     return [
         logits_at([scale[index] for scale in maps], (image.shape[-2], image.shape[-1]))
         for index, image in enumerate(images)

@@ -4,9 +4,10 @@ Kinds: cam, cam_aux, affinity and mutual need the image-level labels; seg (one s
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from unia.files import atomic
 from unia.model.cam import multi_scale_cams
 from unia.model.checkpoint import load, read_header
 from unia.model.network import UniA
-from unia.model.segment import scale_maps, squares
+from unia.model.segment import resized, scale_maps
 from unia.progress import track
 from unia.recipe import Infer, PseudoLabel
 from unia.refine.affinity import affinity_label
@@ -32,6 +33,9 @@ from unia.refine.resize import resize
 from unia.steps.parallel import cores
 
 WAITING = 64  # predictions that wait to be written
+
+Item = tuple[str, Tensor, Tensor | None]
+"""Name, normalised image 3 H W, image-level labels C or None."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def infer(
         writes: deque[Future[None]] = deque()
         progress = track(range(len(samples.samples)), f"infer {split}")
         for batch in images:
-            for prediction in predict(model, batch, pseudo_label, config, device):
+            for prediction in predict(model, batch, samples.tile, pseudo_label, config, device):
                 next(progress)
                 writes.append(pool.submit(_write, folder, prediction))
                 if len(writes) > WAITING:  # memory stays the same however many images there are
@@ -81,8 +85,21 @@ def infer(
             write.result()
 
 
-class Images(Dataset[tuple[str, Tensor, Tensor | None]]):
-    """(name, normalised image 3 H W, image-level labels C or None) of each sample."""
+def base_size(image: Tensor, crop: int, tile: int | None, patch: int) -> tuple[int, int]:
+    """(height, width) that the network sees `image`, 3 H W, at: a square of side `crop`.
+
+    Where training saw tiles, a tile's area becomes that square, and the image keeps its shape: what it
+    shows is as large as in training. The size is then a multiple of 4 patches, so that scales in quarters
+    fit the patches too.
+    """
+    if tile is None:
+        return crop, crop
+    height, width = (4 * patch * max(1, round(side * crop / tile / (4 * patch))) for side in image.shape[-2:])
+    return height, width
+
+
+class Images(Dataset[Item]):
+    """The items of a split."""
 
     def __init__(self, split: Split):
         self.split = split
@@ -90,7 +107,7 @@ class Images(Dataset[tuple[str, Tensor, Tensor | None]]):
     def __len__(self) -> int:
         return len(self.split.samples)
 
-    def __getitem__(self, index: int) -> tuple[str, Tensor, Tensor | None]:
+    def __getitem__(self, index: int) -> Item:
         sample = self.split.samples[index]
         labels = None
         if sample.labels is not None:
@@ -99,23 +116,41 @@ class Images(Dataset[tuple[str, Tensor, Tensor | None]]):
         return sample.name, normalise(to_tensor(read_image(sample.image))), labels
 
 
-@torch.inference_mode()
 def predict(
     model: UniA,
-    batch: list[tuple[str, Tensor, Tensor | None]],
+    batch: list[Item],
+    tile: int | None,
+    pseudo_label: PseudoLabel,
+    config: Infer,
+    device: torch.device,
+) -> Iterator[Prediction]:
+    """All kinds of prediction for a batch of images of any sizes; `tile`: see `base_size`."""
+
+    def seen_at(item: Item) -> tuple[int, int]:
+        return base_size(item[1], config.crop, tile, model.backbone.patch)
+
+    for base, alike in groupby(batch, seen_at):
+        yield from _predict(model, list(alike), base, pseudo_label, config, device)
+
+
+@torch.inference_mode()
+def _predict(
+    model: UniA,
+    batch: list[Item],
+    base: tuple[int, int],
     pseudo_label: PseudoLabel,
     config: Infer,
     device: torch.device,
 ) -> list[Prediction]:
-    """All kinds of prediction for a batch of images of any sizes."""
+    """The predictions for images that the network sees at one size, `base`: (height, width)."""
     images = [image.to(device) for _, image, _ in batch]
     found: list[dict[str, Tensor]] = [{} for _ in batch]
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        square = squares(images, config.crop)
-        output = model(square)
+        seen = resized(images, base)
+        output = model(seen)
         known = (output.features, output.features_aux)
-        cams, cams_aux = multi_scale_cams(model, square, pseudo_label.cam_scales, known)
-        maps = scale_maps(model, images, config.crop, config.scales)
+        cams, cams_aux = multi_scale_cams(model, seen, pseudo_label.cam_scales, known)
+        maps = scale_maps(model, images, base, config.scales)
     grid = (output.features.shape[-2], output.features.shape[-1])
     background, radius = pseudo_label.background, pseudo_label.radius
     predictions = []

@@ -26,8 +26,8 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, image
     """Compare the label maps in `predictions`/<kind> and `crf` with the masks; write `out` and `images`.
 
     `out` (JSON) holds, for each kind, the confusion matrix (rows: ground truth) and, where images belong to
-    volumes, [TP, FP, FN] of each class and union in each volume; `images` (CSV) the same three of each class
-    that an image or its prediction holds. Memory does not grow with the number of images.
+    volumes, [TP, FP, FN, TN] of each class and union in each volume; `images` (CSV) the first three of each
+    class that an image or its prediction holds. Memory does not grow with the number of images.
 
     Raises UserError, naming the file, where a prediction is missing or is not its mask's size, and where the
     split has no masks.
@@ -94,6 +94,7 @@ def _document(split: Split, by_volume: Mapping[str | None, Matrices]) -> dict[st
     document: dict[str, Any] = {
         "dataset": split.dataset,
         "split": split.name,
+        "protocol": split.protocol,
         "classes": list(split.classes),
         "unions": {name: list(members) for name, members in split.unions.items()},
         "images": len(split.samples),
@@ -112,9 +113,7 @@ def _add(one: Matrices, other: Matrices) -> Matrices:
 
 
 def _hits(matrix: Counts, split: Split) -> dict[str, list[int]]:
-    """name -> [TP, FP, FN] of every foreground class and union."""
-    counts = np.stack(hits(matrix), axis=1)
-    named = {name: counts[k].tolist() for k, name in enumerate(split.classes, 1)}
-    for name, members in split.unions.items():
-        named[name] = np.stack(hits(union(matrix, members)), axis=1)[1].tolist()
-    return named
+    """name -> [TP, FP, FN, TN] of every foreground class and union."""
+    members = {name: (k,) for k, name in enumerate(split.classes, 1)} | dict(split.unions)
+    merged = {name: union(matrix, ids) for name, ids in members.items()}
+    return {name: [int(m[t, p]) for t, p in ((1, 1), (0, 1), (1, 0), (0, 0))] for name, m in merged.items()}

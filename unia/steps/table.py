@@ -1,4 +1,8 @@
-"""The table of a split: one row for each kind of prediction, a pure function of scores.json."""
+"""The table of a split: one row for each kind of prediction, a pure function of scores.json.
+
+Where slices of volumes were scored, so are trivial predictors that see no image: `all_background` and, for
+each class, `all_<class>`, the same class at every pixel. Their scores follow from the ground truth's counts.
+"""
 
 import csv
 import io
@@ -26,6 +30,8 @@ def table(scores: Path, out: Path) -> None:
     """
     document = _read(scores)
     rows = [_row(document, kind) for kind in KINDS if kind in document["kinds"]]
+    trivial = _trivial(document)
+    rows += [_row(trivial, kind) for kind in trivial["kinds"]]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -126,6 +132,8 @@ def _row(document: Mapping[str, Any], kind: str) -> dict[str, str]:
     volumes = document["kinds"][kind].get("volumes", {})
     found = scores(matrix)
     row = {"prediction": kind, "images": str(document["images"])}
+    if document.get("protocol"):
+        row["labels"] = document["protocol"]
     for name, value in _means(matrix).items():
         row[name] = _number(value) if name == "confusion_ratio" else _percent(value)
     for name, value in zip(["background", *classes], found.iou, strict=True):
@@ -144,9 +152,33 @@ def _row(document: Mapping[str, Any], kind: str) -> dict[str, str]:
     return row
 
 
+def _trivial(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document as if every class in turn had been predicted everywhere; no kinds without volumes."""
+    entry = next(iter(document["kinds"].values()))
+    volumes, classes = entry.get("volumes", {}), document["classes"]
+    truth = np.array(entry["confusion"]).sum(axis=1)
+    kinds: dict[str, Any] = {}
+    for k, name in enumerate(["background", *classes] if volumes else []):
+        matrix = np.zeros((len(truth), len(truth)), dtype=np.int64)
+        matrix[:, k] = truth
+        hit = {name, *(union for union, members in document["unions"].items() if k in members)}
+        counts = {
+            volume: {what: _constant(held, what in hit) for what, held in named.items()}
+            for volume, named in volumes.items()
+        }
+        kinds[f"all_{name}"] = {"confusion": matrix.tolist(), "volumes": counts}
+    return {**document, "kinds": kinds}
+
+
+def _constant(counts: Sequence[int], everywhere: bool) -> list[int]:
+    """[TP, FP, FN, TN] of something predicted everywhere or nowhere, from those of any prediction."""
+    tp, fp, fn, tn = counts
+    return [tp + fn, fp + tn, 0, 0] if everywhere else [0, 0, tp + fn, fp + tn]
+
+
 def _volume_dice(counts: Sequence[Sequence[int]]) -> float:
-    """Mean Dice over the volumes, each [TP, FP, FN], that hold the class."""
-    held = [2 * tp / (2 * tp + fp + fn) for tp, fp, fn in counts if tp + fn > 0]
+    """Mean Dice over the volumes, each [TP, FP, FN, TN], that hold the class."""
+    held = [2 * tp / (2 * tp + fp + fn) for tp, fp, fn, _ in counts if tp + fn > 0]
     return sum(held) / len(held) if held else float("nan")
 
 

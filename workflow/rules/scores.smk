@@ -22,6 +22,24 @@ rule score:
         " --predictions {input.predictions} --crf {input.crf} --out {output.scores} --images {output.images} --log {log}"
 
 
+rule volumes:
+    input:
+        data="data/{dataset}",
+        labels="results/{dataset}/{split}/crf",
+    output:
+        directory("results/{dataset}/{split}/volumes"),
+    log:
+        "logs/{dataset}/volumes_{split}.log",
+    conda:
+        "../../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "unia volumes {wildcards.dataset} --split {wildcards.split} --data {input.data}"
+        " --labels {input.labels} --out {output} --log {log}"
+
+
 rule table:
     input:
         "results/{dataset}/{split}/scores.json",
