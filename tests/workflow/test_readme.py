@@ -41,7 +41,9 @@ def test_command(line: str, project: Project) -> None:
         return serve(project, command)
     if line == "make test":  # this very run: planned only
         command.append("--dry-run")
-    if command[0] == "snakemake" and any(f"results/{name}_" in line for name in ELSEWHERE):
+    if command[0] == "snakemake" and any(
+        f"results/{name}{end}" in line for name in ELSEWHERE for end in "_/"
+    ):
         command.insert(1, "--dry-run")
     project.ok(*command)
 
