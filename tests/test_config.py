@@ -311,7 +311,7 @@ def test_a_run_of_an_ablation_is_its_dataset_changed() -> None:
     base, run = params.recipe("shapes"), params.recipe("shapes/no_energy/4")
     assert run.losses.energy.weight == 0
     assert (run.train.iterations, run.train.seed) == (30, 4)
-    assert run.losses.segmentation == base.losses.segmentation
+    assert run.losses.ptc == base.losses.ptc
     assert run.data == base.data
     with pytest.raises(UserError, match="no dataset or run 'shapes/no_energy/5'"):
         params.recipe("shapes/no_energy/5")
