@@ -1,0 +1,24 @@
+"""The Slurm profile asks for what docs/clusters.md says of each rule."""
+
+import re
+from pathlib import Path
+
+from project import ROOT, Project
+
+ROW = re.compile(r"^\| (\w+) \| ([\d,]*) ?\| ([\d,]+) \| ([\d,]+) \| ", re.MULTILINE)
+
+
+def test_every_rule_asks_for_what_the_table_says(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    profile = ("--dry-run", "--profile", "workflow/profiles/slurm")
+    printed = project.ok("snakemake", *profile, "results/voc_val.csv")
+    asked = {
+        rule: dict(re.findall(r"(\w+)=([^,\s]+)", resources))
+        for rule, resources in re.findall(r"^rule (\w+):.*?^    resources: (.*?)$", printed, re.M | re.S)
+    }
+    rows = ROW.findall((ROOT / "docs/clusters.md").read_text())
+    assert {rule for rule, *_ in rows} == set(asked)
+    for rule, *numbers in rows:
+        gpu, memory, minutes = (number.replace(",", "") for number in numbers)
+        found = asked[rule]
+        assert (found.get("gpu", ""), found["mem_mb"], found["runtime"]) == (gpu, memory, minutes), rule
