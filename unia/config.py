@@ -236,8 +236,8 @@ def settings_between(base: Mapping[str, Any], changed: Mapping[str, Any]) -> lis
     """The settings (`a.b=value`, value as YAML) that turn `base` into `changed`."""
     found = []
     for key, value in changed.items():
-        below = base.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
+        below = base.get(key, {})
+        if isinstance(value, Mapping) and value and isinstance(below, Mapping):
             found += [f"{key}.{rest}" for rest in settings_between(below, value)]
         elif key not in base or value != below:
             text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n...\n")

@@ -28,8 +28,7 @@ TINY = (  # settings that make every step take seconds
     "small.losses.energy.after=2",
     "small.infer.crop=32",
     "datasets.shapes.data={kind: shapes, size: 32, train: 12, val: 6, seed: 0}",
-    "ablations.shapes={seeds: [1], variants: [full, no_energy]}",
-    "ablations.shapes.changes.train.iterations=6",
+    "ablations.shapes={seeds: [1], variants: [full, no_energy], changes: {train: {iterations: 6}}}",
 )
 
 
