@@ -84,6 +84,13 @@ def test_refused_at_its_line(right: str, wrong: str, key: str, reason: str, tmp_
     assert reason in message
 
 
+@pytest.mark.parametrize(("text", "number"), [("6e-5", "6.0e-05"), ("1e3", "1.0e+03"), ("-6.e5", "-6.0e+05")])
+def test_a_number_that_yaml_takes_for_text_is_spelt_out(text: str, number: str, tmp_path: Path) -> None:
+    path, _ = changed(tmp_path, "    lr: 6.0e-5 ", f"    lr: {text} ")
+    assert f"YAML reads {text} as text: write {number}" in refusal(path)
+    assert yaml.safe_load(number) == float(text)
+
+
 # (..., what holds the problem): keys that contradict each other or are not there
 AT_WHAT_HOLDS_IT = [
     ("    power: 0.9\n", "", "recipe.train.power", "is missing"),
@@ -120,6 +127,7 @@ def test_refused_where_it_belongs(right: str, wrong: str, key: str, reason: str,
         ("- 1", "must be a mapping"),
         ("size: full\n", "run: is missing"),
         ("size: [full", "not valid YAML"),
+        ("size: full\nrun: []\nsize: small\n", "3: size: stands in line 1 already"),
         ("size: !!python/object/apply:os.getcwd []", "not valid YAML"),
     ],
 )

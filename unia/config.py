@@ -20,6 +20,8 @@ from unia.recipe import DATA_KINDS, SECTIONS, Ablation, Recipe
 TOP = ("size", "run", "recipe", "small", "datasets", "variants", "ablations")
 RESERVED = ("train", "val", "test", "ablation")  # folders beside those of a dataset's variants
 
+EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+|[-+]?\d+\.\d*[eE]\d+")  # numbers to Python, text to YAML 1.1
+
 
 class Params:
     """params.yaml as a whole: the merged and validated recipe of each dataset."""
@@ -121,6 +123,8 @@ class Params:
         else:
             value = first["input"]
             message = message if isinstance(value, Mapping) else f"{message} (it is {value!r})"
+            if isinstance(value, str) and EXPONENT.fullmatch(value):
+                message += f"; YAML reads {value} as text: write {_number(value)}"
         missing = first["type"] == "missing"
         written = [part for part in location[: len(location) - missing] if not part.isdigit()]
         order = layers if missing else reversed(layers)
@@ -205,7 +209,11 @@ def load(path: Path, settings: Sequence[str] = ()) -> Params:
         raise UserError(f"{path}: not UTF-8 text; save it as such") from None
     try:
         document = yaml.safe_load(text)
-        lines = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader)))
+        lines: dict[tuple[str, ...], int] = {}
+        for key, line in _lines(yaml.compose(text, Loader=yaml.SafeLoader)):
+            if key in lines:  # YAML would silently take the last one
+                raise UserError(f"{path}:{line}: {'.'.join(key)}: stands in line {lines[key]} already")
+            lines[key] = line
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, Mapping):
@@ -287,6 +295,12 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _tuples(below) for key, below in value.items()}
     return tuple(_tuples(below) for below in value) if isinstance(value, list) else value
+
+
+def _number(text: str) -> str:
+    """A number such as 6e-5 as YAML wants it: 6.0e-05."""
+    mantissa, _, exponent = text.lower().partition("e")
+    return f"{float(mantissa)}e{int(exponent):+03d}"
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:
