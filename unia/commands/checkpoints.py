@@ -1,4 +1,4 @@
-"""Any checkpoint, ours or the reference's: import, export and evaluate."""
+"""Any checkpoint, ours or the reference's: import, export and evaluate; and pretrained weights."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from unia.commands.options import Out, Split, reads_params, running
+from unia.commands.options import Dataset, Out, Split, reads_params, running
 from unia.config import Params
 
 app = typer.Typer()
@@ -42,6 +42,22 @@ def evaluate(
     with running("evaluate", params, dataset, {"checkpoint": checkpoint, "data": data}, out, split):
         step(checkpoint, dataset, params.recipe(dataset), data, split, out)
     Console().print(render(out / "table.csv"))
+
+
+@app.command()
+@reads_params
+def weights(
+    params: Params,
+    dataset: Dataset,
+    out: Out,
+) -> None:
+    """Fetch the backbone's pretrained weights through timm; write a file (.safetensors) for model.weights.
+
+    For machines that cannot reach timm's hub. Reads the section model of the dataset.
+    """
+    from unia.steps.weights import weights as step
+
+    step(params.recipe(dataset).model, out)
 
 
 @checkpoint_app.command("import")

@@ -39,7 +39,9 @@ class Backbone(nn.Module):
             vit = timm.create_model(name, pretrained=pretrained, **changes)
         except Exception as error:  # timm and the hub raise many kinds
             what = "cannot get the pretrained weights of" if pretrained else "cannot build"
-            raise UserError(f"model.backbone: {what} {name!r}: {' '.join(str(error).split())}") from None
+            hint = "; `unia weights` makes a file of them where there is a network" if pretrained else ""
+            reason = " ".join(str(error).split())
+            raise UserError(f"model.backbone: {what} {name!r}: {reason}{hint}") from None
         if not isinstance(vit, VisionTransformer) or not hasattr(vit.blocks[-1].attn, "qkv"):
             raise UserError(f"model.backbone: {name!r} is no plain vision transformer of timm")
         self.vit = vit
