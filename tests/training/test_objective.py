@@ -12,8 +12,10 @@ from unia.model.network import UniA, build
 from unia.recipe import Losses, Recipe
 from unia.training import objective as module
 from unia.training.loop import make_step
+from unia.training.noise import Noise
 from unia.training.objective import ENERGY_FACTOR, Objective, Plan
 from unia.training.optimiser import build_optimiser
+from unia.training.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 CLASSES = 5
@@ -203,6 +205,34 @@ def test_identical_halves_in_two_parts_as_in_one() -> None:
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
     for name, loss in losses.items():
         torch.testing.assert_close(losses_of_parts[name], loss)
+
+
+def test_what_parts_of_a_batch_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means over images are those of the whole; what a part counts itself is not (docs/training.md)."""
+    monkeypatch.setattr(module, "sample_mean", lambda mean, *_: mean.mean(2))  # nothing drawn
+    config = recipe()
+    objective = Objective(network(config), config, CPU)
+    images, labels = batch(4)
+    whole = objective(images, labels, 3, plan())
+    parts = [objective(images[own], labels[own], 3, plan()) for own in (slice(0, None, 2), slice(1, None, 2))]
+    mean = {name: (parts[0][name] + parts[1][name]) / 2 for name in whole}
+    same = {name for name in whole if torch.allclose(mean[name], whole[name], rtol=1e-6, atol=0)}
+    assert same == {"classification", "classification_aux", "distribution", "energy"}
+    assert float(mean["affinity"].detach() / whole["affinity"].detach()) == pytest.approx(2, rel=0.05)
+
+
+def test_each_part_draws_noise_of_its_own() -> None:
+    """Whoever computes it: of one process two generators, of two processes one each."""
+    train = recipe(**{"train.accumulate": 2, "train.batch": 2}).train
+    drawn = []
+    for processes in (Processes(CPU), Processes(CPU, 0, 2), Processes(CPU, 1, 2)):
+        noise = Noise(train, processes)
+        for iteration in (3, 4, 3):
+            noise.at(iteration)
+            rows = [torch.randn(5, generator=generator) for generator in noise.generators]
+        drawn.append(torch.stack(rows))
+    torch.testing.assert_close(torch.cat(drawn[1:]), drawn[0], rtol=0, atol=0)
+    assert not torch.equal(*drawn[0])
 
 
 def test_a_step_moves_the_network() -> None:

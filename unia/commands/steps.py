@@ -53,23 +53,25 @@ def train(
     name: RunName,
     data: Data,
     out: Out,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="One for each GPU.")] = 1,
 ) -> None:
     """Train on the split train; write a folder with checkpoint.safetensors and losses.csv.
 
     Reads the sections model, pseudo_label, losses and train.
     """
     from unia.steps.train import train as step
+    from unia.training.launch import launch, launched, one_voice
+    from unia.training.processes import check_shares
 
-    weights = params.recipe(name).model.weights
+    recipe = params.recipe(name)
+    if processes > 1 and not launched():
+        check_shares(recipe.train, processes)
+        launch(processes)
+        return
+    weights = recipe.model.weights
     inputs = {"data": data} | ({} if weights in (None, "timm") else {"weights": Path(weights)})
-    with running("train", params, name, inputs, out) as run:
-        step(
-            dataset_of(name),
-            params.recipe(name),
-            data,
-            out,
-            lambda at, values: run.log_metrics(values, at=at),
-        )
+    with one_voice(), running("train", params, name, inputs, out) as run:
+        step(dataset_of(name), recipe, data, out, lambda at, values: run.log_metrics(values, at=at))
 
 
 @app.command()

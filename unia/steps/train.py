@@ -19,7 +19,7 @@ from unia.training.deterministic import use_deterministic
 from unia.training.faults import explained
 from unia.training.loop import Diverged, fit
 from unia.training.optimiser import build_optimiser
-from unia.training.processes import Processes, joined
+from unia.training.processes import Processes, check_shares, joined
 from unia.training.state import Row, State, States, identity
 from unia.training.stop import Stopped
 
@@ -51,6 +51,7 @@ def train(dataset: str, recipe: Recipe, data: Path, out: Path, log: Log) -> None
         raise UserError(f"{data}: the split train has no image-level labels; nothing to learn from")
     use_deterministic(recipe.train.deterministic)
     with joined() as processes:
+        check_shares(recipe.train, processes.count)
         states = States(out.with_name(f"{out.name}.state"), identity(recipe, data))
         with states.locked() if processes.first else nullcontext():
             model, rows = _train(dataset, recipe, split, states, processes, log)
@@ -87,6 +88,8 @@ def _train(
         states.save(iteration, model, optimiser, rows)
 
     positions = Positions(config.batch, done, config.iterations, processes.rank, processes.count)
+    workers = -(-config.workers // processes.count)
+    config = config.model_copy(update={"workers": workers})
     batches = loader(split, config, positions, pin=processes.device.type == "cuda")
     stream = batches.dataset
     assert isinstance(stream, SampleStream)

@@ -77,6 +77,7 @@ def fit(
             if saved and processes.first:
                 save(done)
             if asked:
+                processes.largest([0])  # wait for the first, which saves
                 raise Stopped(asked, done)
 
 

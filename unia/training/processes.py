@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from unia.errors import UserError
+from unia.recipe import Train
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,16 @@ class Processes:
         if self.count > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
+
+
+def check_shares(config: Train, processes: int) -> None:
+    """UserError where a batch's parts cannot be shared out evenly to so many processes."""
+    if config.accumulate % processes:
+        raise UserError(
+            f"train.accumulate: {config.accumulate} parts of a batch cannot be shared by {processes} "
+            f"processes; make it a multiple of {processes} (the result depends on the parts alone, "
+            "however many processes compute them)"
+        )
 
 
 @contextmanager

@@ -22,6 +22,7 @@ rule train:
         recipe=sections("train"),
     shell:
         "unia train {wildcards.run} --data {input.data} --out results/{wildcards.run}/train --log {log}"
+        " --processes {resources.gpu}"
 
 
 rule infer:

@@ -1,0 +1,153 @@
+"""Several processes compute what one does, fail with one voice, and may be killed: through the command."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_faults import broken_copy
+from tiny import ROOT, SETTINGS, files, prepared
+
+SHARED = ("small.train.accumulate=2", "small.train.iterations=20", "small.train.log_every=1")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared(tmp_path_factory.mktemp("tiny"))
+
+
+def command(data: Path, out: Path, *settings: str, processes: int = 1) -> subprocess.Popen[str]:
+    """`unia train` in the folder of `out`, which it leads a group of its own."""
+    line = [sys.executable, "-m", "unia", "train", "shapes", "--params", str(ROOT / "params.yaml")]
+    line += ["--data", str(data), "--out", str(out), "--processes", str(processes)]
+    given = "\n".join([*SETTINGS, *settings])
+    return subprocess.Popen(
+        line, cwd=out.parent, env={**os.environ, "PYTHONPATH": str(ROOT), "UNIA_SET": given}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    said, _ = process.communicate(timeout=600)
+    return said
+
+
+def saved(out: Path) -> int:
+    """The iteration of the newest state."""
+    return max((int(path.stem) for path in out.parent.glob(f"{out.name}.state/*/0*.safetensors")), default=0)
+
+
+def wait_for(out: Path, iteration: int, process: subprocess.Popen[str]) -> None:
+    while saved(out) < iteration:
+        assert process.poll() is None, finish(process)
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process makes, computing the two parts of each batch in turn."""
+    out = tmp_path_factory.mktemp("alone") / "train"
+    process = command(data, out, *SHARED)
+    said = finish(process)
+    assert process.returncode == 0, said
+    return files(out)
+
+
+def test_two_processes_train_as_one_in_two_parts(data: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
+    process = command(data, tmp_path / "train", *SHARED, processes=2)
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert said.count("train shapes: ") == 1
+    together = rows(files(tmp_path / "train"))
+    expected = rows(alone)
+    assert len(expected) == len(together) == 20
+    largest = max(
+        abs(float(one[name]) - float(other[name]))
+        for one, other in zip(expected, together, strict=True)
+        for name in one
+        if one[name]
+    )
+    print(f"losses of 20 iterations: largest difference {largest:.1e}")
+    assert largest < 1e-5
+
+
+def test_killed_again_and_again_it_ends_as_if_it_had_not_been(
+    data: Path, alone: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Of one process and of two: what one began the other ends."""
+    out = tmp_path / "train"
+    for at, number, processes in (
+        (1, signal.SIGKILL, 1),
+        (5, signal.SIGTERM, 1),
+        (9, signal.SIGTERM, 2),
+        (13, signal.SIGKILL, 1),
+    ):
+        process = command(data, out, *SHARED, "small.train.save_every=1", processes=processes)
+        wait_for(out, at, process)
+        os.killpg(process.pid, number)
+        said = finish(process)
+        assert process.returncode == (-9 if number == signal.SIGKILL else 143), said
+        if number == signal.SIGTERM:
+            assert said.count("train: stopped by SIGTERM at iteration") == 1
+        assert "Traceback" not in said
+        assert not out.exists()
+    process = command(data, out, *SHARED)
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert "goes on from iteration 1" in said
+    assert files(out) == alone
+
+
+def test_a_failure_of_one_process_is_one_line_and_ends_all(data: Path, tmp_path: Path) -> None:
+    copy, name = broken_copy(data, tmp_path)
+    process = command(copy, tmp_path / "train", *SHARED, processes=2)
+    said = finish(process)
+    assert process.returncode == 1
+    assert said.count("unia: ") == 1
+    assert f"unia: sample {name}: " in said
+    assert "Traceback" not in said
+
+
+def test_a_process_that_is_killed_ends_all(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    process = command(data, out, *SHARED, "small.train.save_every=1", processes=2)
+    wait_for(out, 2, process)
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    said = finish(process)
+    assert process.returncode == 1
+    assert said.count("unia: ") == 1
+    assert "of the training was ended by SIGKILL" in said
+
+
+def test_parts_that_cannot_be_shared_are_refused(data: Path, tmp_path: Path) -> None:
+    process = command(data, tmp_path / "train", processes=2)
+    said = finish(process)
+    assert process.returncode == 1
+    assert "unia: train.accumulate: 1 parts of a batch cannot be shared by 2 processes" in said
+
+
+def test_a_failure_while_workers_read_does_not_hang(data: Path, tmp_path: Path) -> None:
+    """They ignore SIGTERM while training goes on, and must end all the same."""
+    process = command(
+        data,
+        tmp_path / "train",
+        "small.train.workers=2",
+        "small.train.lr=1.0e+30",
+        "small.train.head_lr=1.0e+30",
+    )
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "unia: training diverged: " in said
+
+
+def rows(written: dict[str, bytes]) -> list[dict[str, str]]:
+    return list(csv.DictReader(written["losses.csv"].decode().splitlines()))

@@ -1,0 +1,51 @@
+"""Training that is told to stop in the middle of the workflow, as a cluster does."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from project import TINY, Project
+
+pytestmark = pytest.mark.slow
+
+STATE = "results/shapes/train.state"
+MODEL = "results/shapes/train/checkpoint.safetensors"
+LONG = (*TINY, "small.train.iterations=60", "small.train.save_every=1000")
+
+
+def test_sigterm_saves_the_rule_fails_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    project = Project(tmp_path, LONG)
+    log = tmp_path / "logs" / "shapes" / "train.log"
+    snakemake = subprocess.Popen(
+        ["snakemake", "--cores", "1", MODEL], cwd=project.folder, env=project.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    while not (log.exists() and "train: 6/60" in log.read_text()):
+        assert snakemake.poll() is None, snakemake.communicate()[0]
+        time.sleep(0.05)
+    (training,) = (
+        child.pid
+        for child in psutil.Process(snakemake.pid).children(recursive=True)
+        if "train" in child.cmdline() and child.name() != "bash"
+    )
+    os.kill(training, signal.SIGTERM)
+    asked = time.monotonic()
+    while not (states := list((tmp_path / STATE).glob("*/0*.safetensors"))):
+        assert time.monotonic() - asked < 10
+        time.sleep(0.05)
+    seconds = time.monotonic() - asked
+    said, _ = snakemake.communicate(timeout=120)
+    print(f"saved {seconds:.2f} s after SIGTERM")
+    assert snakemake.returncode != 0
+    assert "train: stopped by SIGTERM at iteration" in said
+    assert not (tmp_path / MODEL).exists()
+
+    iteration = int(states[0].stem)
+    assert 6 <= iteration < 60
+    assert f"goes on from iteration {iteration}" in project.ok("snakemake", "--cores", "1", MODEL)
+    assert (tmp_path / MODEL).exists()
+    assert not (tmp_path / STATE).exists()

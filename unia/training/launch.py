@@ -1,0 +1,97 @@
+"""The same command in several processes of this machine, by torchrun's own means; one of them speaks.
+
+A process that fails leaves its message in the file that torchrun gives it. The others, which lose their
+fellow in the middle of a step, are ended; and the user reads one line.
+"""
+
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ErrorHandler, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from unia.errors import UserError
+from unia.steps.parallel import cores
+
+PATIENCE = 20.0  # seconds to wait to be ended: so that the cause is known before its consequences
+GRACE = 60  # seconds to finish a step and save it
+
+
+def launched() -> bool:
+    """This process is one of several: torchrun set its RANK."""
+    return "RANK" in os.environ
+
+
+def launch(processes: int) -> None:
+    """Run this very command in `processes` processes, and wait for them.
+
+    Raises UserError with the message of the first that failed; SystemExit with 128 + the signal's number
+    where they were told to stop.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    for name in ("torch.distributed.elastic", "torch.distributed.launcher"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="unia-") as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id="unia",
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+            shutdown_timeout=GRACE,
+        )
+        try:
+            elastic_launch(config, sys.executable)("-m", "unia", *sys.argv[1:])
+        except ChildFailedError as error:
+            _report(list(error.failures.values()))
+        except SignalException as error:
+            raise SystemExit(128 + error.sigval) from None
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """In one of several processes: leave the message of a failure to the one that launched them."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if not launched():
+            raise
+        first = os.environ["RANK"] == "0"
+        if not (_fellow_lost(error) or (isinstance(error, SystemExit) and not first)):
+            if isinstance(error, SystemExit):
+                raise
+            ErrorHandler().record_exception(error)
+            raise SystemExit(1) from None
+        time.sleep(PATIENCE)
+        raise SystemExit(1) from None
+
+
+def _fellow_lost(error: BaseException) -> bool:
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
+def _report(failures: list[ProcessFailure]) -> None:
+    for failure in failures:
+        told = failure.error_file_data["message"]
+        if isinstance(told, dict):
+            kind, _, message = told["message"].partition(": ")
+            raise UserError(message if kind == UserError.__name__ else f"{kind}: {message}")
+    for failure in failures:
+        if failure.exitcode < 0:
+            raise UserError(
+                f"process {failure.local_rank} of the training was ended by {failure.signal_name()}, "
+                "perhaps for want of memory; run the step again: it goes on from the last state"
+            )
+    raise SystemExit(failures[0].exitcode)
