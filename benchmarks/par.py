@@ -7,7 +7,7 @@ materialises the 48 neighbours of every mask, and their ratio.
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +19,11 @@ DILATIONS = (1, 2, 4, 8, 12, 24)
 ITERATIONS = 10
 
 
-def unfold(maps: Tensor) -> Tensor:
-    """All 48 neighbours of B x K x H x W maps, materialised: B x K x 48 x H x W."""
+def unfold(maps: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
+    """All neighbours of B x K x H x W maps, materialised: B x K x 8*len(dilations) x H x W."""
     batch, channels, height, width = maps.shape
     found = []
-    for dilation in DILATIONS:
+    for dilation in dilations:
         padded = F.pad(maps, (dilation,) * 4, mode="replicate")
         columns = F.unfold(padded, 3, dilation=dilation).view(batch, channels, 9, height, width)
         found += [columns[:, :, :4], columns[:, :, 5:]]
