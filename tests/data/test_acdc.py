@@ -233,6 +233,13 @@ def test_all_problems_are_told_at_once(raw: Path, tmp_path: Path) -> None:
     assert "\n" not in message
 
 
+def test_the_two_frames_must_differ(raw: Path) -> None:
+    path = raw / "ACDC" / "database" / "training" / "patient001" / "Info.cfg"
+    path.write_text(path.read_text().replace("ES: 8", "ES: 1"))
+    _, problems = acdc._volumes(config(), raw)
+    assert [str(problem) for problem in problems] == [f"{path}: ED and ES are the same frame, 1"]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
