@@ -14,6 +14,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/scores.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:

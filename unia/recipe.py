@@ -286,6 +286,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "score": (),
     "evaluate": ("model", "pseudo_label", "infer", "crf"),
     "table": (),
+    "figures": ("pseudo_label", "infer"),
     "ablation": (),
     "volumes": (),
 }

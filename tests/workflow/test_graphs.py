@@ -11,6 +11,8 @@ from project import ROOT, Project
 
 from unia.recipe import SECTIONS, STEPS
 
+WITHOUT_STAGE = ("evaluate", "ablation", "volumes", "figures")
+
 Node = tuple[str, frozenset[str], frozenset[str]]  # command, inputs, outputs
 
 
@@ -45,7 +47,7 @@ def stages_of(project: Project) -> set[Node]:
         }
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if step not in ("evaluate", "ablation", "volumes")])
+@pytest.mark.parametrize("step", [step for step in STEPS if step not in WITHOUT_STAGE])
 def test_stages_follow_the_sections_that_their_step_reads(step: str) -> None:
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][step]
     expected = {

@@ -94,7 +94,7 @@ def infer(
     inputs = {"data": data, "checkpoint": checkpoint}
     with running("infer", params, name, inputs, out, split) as run:
         step(recipe.pseudo_label, recipe.infer, data, split, checkpoint, out)
-        from unia.tracking.figures import panel
+        from unia.figures.predictions import panel
 
         run.log_figure(panel(data, split, out), "predictions")
 

@@ -1,0 +1,34 @@
+# Pictures of a run, and the pages of the report.
+
+
+rule figures:
+    input:
+        data=prepared,
+        checkpoint="results/{run}/train/checkpoint.safetensors",
+        losses="results/{run}/train/losses.csv",
+        predictions="results/{run}/{split}/predictions",
+        crf="results/{run}/{split}/crf",
+        scores="results/{run}/{split}/scores.json",
+        images="results/{run}/{split}/images.csv",
+    output:
+        report(
+            directory("results/{run}/{split}/figures"),
+            patterns=["{figure}.png"],
+            caption="../report/figures.rst",
+            category="Figures",
+            labels={"run": "{run}", "split": "{split}", "figure": "{figure}"},
+        ),
+    log:
+        "logs/{run}/figures_{split}.log",
+    conda:
+        "../../envs/conda.yaml"
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=30,
+    params:
+        recipe=sections("figures"),
+    shell:
+        "unia figures {wildcards.run} --split {wildcards.split} --data {input.data}"
+        " --checkpoint {input.checkpoint} --predictions {input.predictions} --crf {input.crf}"
+        " --scores {input.scores} --images {input.images} --losses {input.losses} --out {output} --log {log}"
