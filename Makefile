@@ -4,14 +4,20 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test setup lint mlflow lock
+.PHONY: demo test test-slow setup lint mlflow lock
 
 demo: setup
 	snakemake --cores all results/shapes_val.csv
 	@unia show results/shapes_val.csv
 
+# Most tests are programs that start: as many at a time as there are cores, one thread each.
+PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadscope --durations 15
+
 test: setup
-	pytest -m "not slow"
+	$(PYTEST) -m "not slow"
+
+test-slow: setup
+	$(PYTEST) -m slow
 
 setup: .venv/installed
 
