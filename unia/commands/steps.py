@@ -10,6 +10,8 @@ from unia.config import Params, dataset_of
 
 app = typer.Typer()
 
+PAGE = 140  # characters of a line of --html
+
 
 @app.command()
 @reads_params
@@ -221,11 +223,22 @@ def volumes(
 
 
 @app.command()
-def show(tables: Annotated[list[Path], typer.Argument(help="Tables of `unia table`.")]) -> None:
-    """Print tables, readably."""
+def show(
+    tables: Annotated[list[Path], typer.Argument(help="Tables of `unia table`.")],
+    html: Annotated[Path | None, typer.Option("--html", help="Also write them as a page (HTML).")] = None,
+) -> None:
+    """Print tables, readably; below each, what published.csv beside it holds of the same split."""
     from rich.console import Console
 
+    from unia.files import write_text
+    from unia.steps.published import published, show_published
     from unia.steps.table import show as render
 
+    console = Console(record=html is not None, width=None if html is None else PAGE)
     for path in tables:
-        Console().print(render(path))
+        console.print(render(path))
+        rows = published(path)
+        if rows:
+            console.print(show_published(rows))
+    if html is not None:
+        write_text(html, console.export_html(inline_styles=True))

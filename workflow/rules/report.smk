@@ -32,3 +32,60 @@ rule figures:
         "unia figures {wildcards.run} --split {wildcards.split} --data {input.data}"
         " --checkpoint {input.checkpoint} --predictions {input.predictions} --crf {input.crf}"
         " --scores {input.scores} --images {input.images} --losses {input.losses} --out {output} --log {log}"
+
+
+rule show:
+    input:
+        table="results/{dataset}_{split}.csv",
+        published="results/published.csv",
+    output:
+        report(
+            "results/{dataset}/{split}/table.html",
+            caption="../report/published.rst",
+            category="Tables",
+            labels={
+                "dataset": "{dataset}",
+                "split": "{split}",
+                "content": "scores, published ones beside",
+            },
+        ),
+    log:
+        "logs/{dataset}/show_{split}.log",
+    conda:
+        "../../envs/conda.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "unia show {input.table} --html {output} > {log} 2>&1"
+
+
+rule card:
+    input:
+        "data/{dataset}",
+    output:
+        report(
+            "results/{dataset}/{split}/card.html",
+            caption="../report/card.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "split": "{split}"},
+        ),
+    log:
+        "logs/{dataset}/card_{split}.log",
+    conda:
+        "../../envs/conda.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "unia card {input} {wildcards.split} --out {output} > {log} 2>&1"
+
+
+rule reported:
+    input:
+        expand("results/{dataset}_val.csv", dataset=PARAMS.run),
+        expand(
+            "results/{dataset}/val/{what}",
+            dataset=PARAMS.run,
+            what=("table.html", "card.html", "figures"),
+        ),

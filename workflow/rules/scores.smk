@@ -49,7 +49,7 @@ rule table:
             "results/{dataset}_{split}.csv",
             caption="../report/table.rst",
             category="Tables",
-            labels={"dataset": "{dataset}", "split": "{split}"},
+            labels={"dataset": "{dataset}", "split": "{split}", "content": "scores"},
         ),
     log:
         "logs/{dataset}/table_{split}.log",
@@ -78,7 +78,7 @@ rule ablation:
             "results/ablation_{dataset}.csv",
             caption="../report/ablation.rst",
             category="Tables",
-            labels={"dataset": "{dataset}", "split": "val"},
+            labels={"dataset": "{dataset}", "split": "val", "content": "ablation"},
         ),
     log:
         "logs/{dataset}/ablation.log",

@@ -1,0 +1,39 @@
+"""Published numbers stand beside ours, each with its source, and never among them."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from unia.cli import app
+from unia.errors import UserError
+from unia.steps.published import published
+
+OURS = "prediction,images,mIoU\nseg_ms_crf,1449,71.000\n"
+THEIRS = Path(__file__).parents[2] / "results" / "published.csv"
+
+
+def test_show_puts_published_numbers_of_the_same_split_below(tmp_path: Path) -> None:
+    (tmp_path / "published.csv").write_bytes(THEIRS.read_bytes())
+    for name in ("voc_val", "shapes_val"):
+        (tmp_path / f"{name}.csv").write_text(OURS)
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(app, ["show", str(tmp_path / "voc_val.csv"), "--html", str(page)])
+    assert done.exit_code == 0
+    for text in (done.stdout, page.read_text()):
+        ours, _, theirs = text.partition("Published by others, not computed here")
+        assert "71.000" in ours
+        assert "74.1" not in ours
+        assert "74.1" in theirs
+        assert "doi:10.1109/TMM.2025.3613165" in theirs
+        assert "73.6" not in theirs  # test
+    done = CliRunner().invoke(app, ["show", str(tmp_path / "shapes_val.csv")])
+    assert done.exit_code == 0
+    assert "Published" not in done.stdout
+
+
+def test_a_number_without_its_source_is_refused(tmp_path: Path) -> None:
+    assert published(tmp_path / "voc_val.csv") == []
+    (tmp_path / "published.csv").write_text("dataset,split,method,mIoU,source\nvoc,val,UniA,74.1,\n")
+    with pytest.raises(UserError, match=r"published\.csv:2: lacks source"):
+        published(tmp_path / "voc_val.csv")

@@ -1,0 +1,44 @@
+"""What others have published of a split: shown beside our own table, never in it.
+
+`published.csv`, beside the tables, has a row for each number: dataset, split, method, mIoU in percent,
+and source.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from unia.errors import UserError
+
+FILE = "published.csv"
+COLUMNS = ("dataset", "split", "method", "mIoU", "source")
+
+
+def published(table: Path) -> list[dict[str, str]]:
+    """The published rows of the split that `table`, <dataset>_<split>.csv, holds; none for other names.
+
+    Raises UserError where published.csv lacks a column, or a row lacks its source.
+    """
+    path = table.with_name(FILE)
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for line, row in enumerate(rows, 2):
+        lacking = [column for column in COLUMNS if not row.get(column)]
+        if lacking:
+            raise UserError(f"{path}:{line}: lacks {', '.join(lacking)}; each number needs its source")
+    return [row for row in rows if f"{row['dataset']}_{row['split']}" == table.stem]
+
+
+def show_published(rows: Sequence[dict[str, str]]) -> Table:
+    """A table of its own for the terminal."""
+    shown = Table(title="Published by others, not computed here", box=SIMPLE_HEAD, pad_edge=False)
+    for column in COLUMNS:
+        shown.add_column(column, justify="right" if column == "mIoU" else "left")
+    for row in rows:
+        shown.add_row(*(row[column] for column in COLUMNS))
+    return shown
