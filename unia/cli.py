@@ -6,7 +6,7 @@ import traceback
 
 import typer
 
-from unia.commands import checkpoints, figures, provenance, steps, sync
+from unia.commands import checkpoints, figures, predict, provenance, steps, sync
 from unia.errors import UserError
 from unia.progress import say
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     help="Train, evaluate and trust UniA: weakly supervised semantic segmentation from image-level labels.",
 )
 
-for commands in (steps.app, figures.app, checkpoints.app, provenance.app, sync.app):
+for commands in (steps.app, figures.app, checkpoints.app, predict.app, provenance.app, sync.app):
     app.add_typer(commands)
 
 

@@ -1,0 +1,137 @@
+"""Any images, segmented: the same as `unia infer` where both can, and nothing stops the others."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unia.cli import main
+from unia.config import load
+from unia.data.samples import read_mask, voc_palette
+from unia.model.checkpoint import Header, save_checkpoint
+from unia.model.network import build
+from unia.steps.download import download
+from unia.steps.infer import infer
+from unia.steps.predict import overlay, read
+from unia.steps.prepare import prepare
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+SETTINGS = (
+    "size=small",
+    "small.model.vit={img_size: 32, patch_size: 8, embed_dim: 32, depth: 3, num_heads: 2}",
+    "small.model.hidden=32",
+    "small.model.heads=2",
+    "small.train.crop=32",
+    "small.infer.crop=32",
+    "datasets.shapes.data={kind: shapes, size: 32, train: 4, val: 3, seed: 0}",
+)
+CLASSES = ("disc", "square", "triangle", "ring", "cross", "star")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A network as it starts, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = load(PARAMS, SETTINGS).recipe("shapes").model
+    path = Path("checkpoint.safetensors")
+    save_checkpoint(build(model, len(CLASSES)), Header(model, CLASSES, "shapes", 1), path)
+    return path
+
+
+def predict(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """`unia predict`, with the settings of these tests; its exit code."""
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    command = ["unia", "predict", *arguments, "--params", str(PARAMS), *settings]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as exit:
+        main()
+    return int(exit.value.code or 0)
+
+
+def predictions(out: str) -> dict[str, dict[str, Any]]:
+    written = json.loads(Path(out, "predictions.json").read_text())
+    return {entry["image"]: entry for entry in written["images"]}
+
+
+def test_a_folder_is_segmented_as_infer_does(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load(PARAMS, SETTINGS).recipe("shapes")
+    download("shapes", recipe.data, Path("raw.json"))
+    prepare("shapes", recipe.data, Path("raw.json"), Path("data"))
+    infer(recipe.pseudo_label, recipe.infer, Path("data"), "val", checkpoint, Path("inferred"))
+    folder = next(Path("raw").rglob("JPEGImages"))
+    assert predict(monkeypatch, str(folder), "--checkpoint", str(checkpoint), "--out", "out") == 0
+    found = predictions("out")
+    assert len(found) == 7
+    for path in Path("inferred/seg_ms").iterdir():
+        label = read_mask(Path("out/masks") / path.name)
+        assert (label == read_mask(path)).mean() > 0.999
+        assert Image.open(Path("out/masks") / path.name).getpalette() == list(voc_palette())
+        entry = found[str(folder / f"{path.stem}.jpg")]
+        areas = {area["id"]: (area["class"], area["pixels"]) for area in entry["classes"]}
+        expected = {k: (CLASSES[k - 1], int((label == k).sum())) for k in np.unique(label) if k > 0}
+        assert areas == expected
+        assert np.asarray(Image.open(Path("out/uncertainty") / path.name)).shape == label.shape
+
+
+def test_any_mode_and_size_and_what_cannot_be_read(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    folder = Path("photos")
+    (folder / "deep").mkdir(parents=True)
+    sizes = {"L": (40, 30), "RGBA": (1, 1), "P": (33, 200), "1": (64, 20), "CMYK": (17, 16), "LA": (9, 90)}
+    for mode, (height, width) in sizes.items():
+        noise = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        noise.convert(mode).save(folder / f"{mode}.{'jpg' if mode == 'CMYK' else 'png'}")
+    Image.fromarray(rng.integers(0, 4096, (50, 40), dtype=np.uint16)).save(folder / "deep" / "P.tif")
+    (folder / "notes.txt").write_text("no image, and not asked for")
+    (folder / "cut.png").write_bytes((folder / "P.png").read_bytes()[:300])
+    arguments = ("photos", "absent.jpg", "--checkpoint", str(checkpoint), "--out", "photos/out")
+    assert predict(monkeypatch, *arguments) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "absent.jpg: no such file" in said
+    assert "2 of 9 images could not be read, the others are in photos/out: photos/cut.png, absent.jpg" in said
+    found = predictions("photos/out")
+    assert {(entry["height"], entry["width"]) for entry in found.values()} == {*sizes.values(), (50, 40)}
+    assert {path.stem for path in Path("photos/out/masks").iterdir()} == {*sizes, "deep_P"}
+    assert predict(monkeypatch, *arguments) == 1
+    assert predictions("photos/out").keys() == found.keys()  # its own results are no images to segment
+
+
+def test_equal_names_get_numbers(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/one.png", "b/one.png"):
+        Path(name).parent.mkdir()
+        Image.new("RGB", (20, 20)).save(name)
+    arguments = ("a/one.png", "b/one.png", "--checkpoint", str(checkpoint), "--out", "out")
+    assert predict(monkeypatch, *arguments) == 0
+    names = {image: entry["name"] for image, entry in predictions("out").items()}
+    assert names == {"a/one.png": "one", "b/one.png": "one_2"}
+
+
+def test_sixteen_bits_keep_their_contrast(tmp_path: Path) -> None:
+    values = np.array([[1000, 2000], [3000, 1000]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(read(tmp_path / "deep.png")[..., 2], [[0, 128], [255, 0]])
+
+
+def test_an_overlay_colours_classes_only() -> None:
+    image = np.full((1, 2, 3), 100, np.uint8)
+    np.testing.assert_array_equal(
+        overlay(image, np.array([[0, 1]], np.uint8)), [[[100, 100, 100], [114, 50, 50]]]
+    )
+
+
+def test_another_checkpoints_dataset_needs_naming(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (20, 20)).save("one.png")
+    arguments = ("one.png", "--checkpoint", str(checkpoint), "--out", "out", "--dataset", "flowers")
+    assert predict(monkeypatch, *arguments) == 1
+    assert "no dataset or run 'flowers'" in capsys.readouterr().err
+    assert not Path("out").exists()

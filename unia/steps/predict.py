@@ -1,0 +1,190 @@
+"""`unia predict`: any images, segmented by a checkpoint; no dataset is needed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from unia.data.normalise import normalise, to_tensor
+from unia.data.samples import read_image, voc_palette, write_label
+from unia.errors import UserError
+from unia.figures.maps import uncertainty
+from unia.files import atomic, names, sha256, write_json
+from unia.model.checkpoint import load, read_header
+from unia.model.network import UniA
+from unia.model.segment import resized, scale_maps
+from unia.progress import say, track
+from unia.recipe import Infer
+from unia.refine.logits import logits_at
+from unia.refine.resize import resize
+from unia.steps.infer import base_size
+
+PIXELS = 2**20  # labels of a larger image are decided at this size, far finer than the tokens, and enlarged
+SHINE = 0.5  # of an overlay's colour
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """Class ids and uncertainty of each pixel, both H W; None for a network without uncertainty inference."""
+
+    label: Pixels
+    uncertainty: NDArray[np.float32] | None
+
+
+def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | None, out: Path) -> None:
+    """Segment images, and all images below folders, into `out`; `tile`: see `base_size`.
+
+    `out`/masks, overlays and uncertainty hold a PNG for each image, `out`/predictions.json classes and areas.
+    Uncertainty goes from black to white, from the image's least to its largest value, which the JSON
+    holds. Pixels stay in the file's own order (EXIF orientation is not applied).
+
+    Raises UserError at the end, when all others are done, where some can't be read; at once where there is
+    no image at all.
+    """
+    header = read_header(checkpoint)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = load(checkpoint).to(device)
+    found, unread = _named(list(_images(paths, out))), []
+    if not found:
+        raise UserError(f"{', '.join(map(str, paths))}: holds no image")
+    entries = []
+    for name, path in track(found.items(), "predict", len(found)):
+        try:
+            image = read(path)
+        except UserError as error:
+            say(f"unia: {error}")
+            unread.append(path)
+            continue
+        segmented = segment(model, image, config, tile)
+        _write(out, name, image, segmented)
+        entries.append(_entry(path, name, segmented, header.classes))
+    about = {
+        "checkpoint": {"path": str(checkpoint), "sha256": sha256(checkpoint)},
+        "infer": config.model_dump(mode="json"),
+        "classes": list(header.classes),
+        "images": entries,
+        "not_read": [str(path) for path in unread],
+    }
+    write_json(out / "predictions.json", about)
+    if unread:
+        raise UserError(
+            f"{len(unread)} of {len(found)} images could not be read, the others are in {out}: "
+            f"{', '.join(map(str, unread))}"
+        )
+
+
+def read(path: Path) -> Pixels:
+    """An image of any mode as H W 3 RGB; what has more than 8 bits goes from its least to its largest value.
+
+    Raises UserError for what is no image.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    image = read_image(path)
+    with Image.open(path) as file:
+        if file.mode[0] not in "IF":
+            return image
+        deep = np.nan_to_num(np.asarray(file, dtype=np.float64))
+    stretched = _stretched(deep)
+    return np.repeat(stretched[..., None], 3, axis=2)
+
+
+@torch.inference_mode()
+def segment(model: UniA, image: Pixels, config: Infer, tile: int | None) -> Segmented:
+    """The multi-scale segmentation of an image H W 3, as `unia infer` makes it (seg_ms)."""
+    device = next(model.parameters()).device
+    pixels = normalise(to_tensor(image)).to(device)
+    base = base_size(pixels, config.crop, tile, model.backbone.patch)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        maps = [scale[0] for scale in scale_maps(model, [pixels], base, config.scales)]
+        output = model(resized([pixels], base))
+    size = (image.shape[0], image.shape[1])
+    shrink = max(1.0, sqrt(size[0] * size[1] / PIXELS))
+    decided = (max(1, round(size[0] / shrink)), max(1, round(size[1] / shrink)))
+    label = logits_at(maps, decided).argmax(0)
+    if decided != size:
+        label = torch.nn.functional.interpolate(label[None, None].float(), size, mode="nearest-exact")[0, 0]
+    grid = (output.features.shape[-2], output.features.shape[-1])
+    unsure = None
+    if output.log_variance is not None:
+        unsure = resize(uncertainty(output.log_variance, grid)[None, None], size)[0, 0].cpu().numpy()
+    return Segmented(label.to(torch.uint8).cpu().numpy(), unsure)
+
+
+def _images(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+    """(file, the path that names it): files as given; of folders all images by their endings, but `out`'s."""
+    known = Image.registered_extensions().items()
+    endings = {ending for ending, form in known if form in Image.OPEN}
+    for path in paths:
+        if not path.is_dir():
+            yield path, Path(path.name)
+            continue
+        for name in map(Path, names(path)):
+            made = (path / name).resolve().is_relative_to(out.resolve())
+            if name.suffix.lower() in endings and not made:
+                yield path / name, name
+
+
+def _named(found: Sequence[tuple[Path, Path]]) -> dict[str, Path]:
+    """A name of its own for each image: its path's parts, numbered where two would share one."""
+    named: dict[str, Path] = {}
+    for path, short in found:
+        stem = name = "_".join(short.with_suffix("").parts)
+        number = 2
+        while name in named:
+            name, number = f"{stem}_{number}", number + 1
+        named[name] = path
+    return named
+
+
+def _entry(path: Path, name: str, segmented: Segmented, classes: Sequence[str]) -> Mapping[str, Any]:
+    label, unsure = segmented.label, segmented.uncertainty
+    span = None if unsure is None else {"least": float(unsure.min()), "largest": float(unsure.max())}
+    pixels = np.bincount(label.ravel(), minlength=len(classes) + 1)
+    return {
+        "image": str(path),
+        "name": name,
+        "height": label.shape[0],
+        "width": label.shape[1],
+        "classes": [
+            {"class": classes[k - 1], "id": k, "pixels": int(pixels[k]), "share": pixels[k] / label.size}
+            for k in map(int, np.flatnonzero(pixels))
+            if k > 0
+        ],
+        "uncertainty": span,
+    }
+
+
+def _write(out: Path, name: str, image: Pixels, segmented: Segmented) -> None:
+    def png(folder: str, write: Callable[[Path], None]) -> None:
+        with atomic(out / folder / f"{name}.png") as temporary:
+            write(temporary)
+
+    label, unsure = segmented.label, segmented.uncertainty
+    png("masks", lambda path: write_label(path, label))
+    png("overlays", lambda path: Image.fromarray(overlay(image, label)).save(path, format="PNG"))
+    if unsure is not None:
+        png("uncertainty", lambda path: Image.fromarray(_stretched(unsure)).save(path, format="PNG"))
+
+
+def overlay(image: Pixels, label: Pixels) -> Pixels:
+    """The image H W 3, with the colours of its classes over all but the background."""
+    colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)[label]
+    mixed = (1 - SHINE) * image + SHINE * colours
+    return np.where(label[..., None] > 0, mixed.round(), image).astype(np.uint8)
+
+
+def _stretched(values: NDArray[np.floating]) -> Pixels:
+    """From the least value, 0, to the largest, 255; 0 where all are equal."""
+    least = values.min()
+    span = values.max() - least
+    scaled: Pixels = (255 * (values - least) / (span or 1)).round().astype(np.uint8)
+    return scaled
