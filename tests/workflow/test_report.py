@@ -1,5 +1,7 @@
 """The report and its figures, made by the commands of the README."""
 
+from pathlib import Path
+
 import mlflow
 import pytest
 from project import Project
@@ -12,8 +14,8 @@ pytest_plugins = "computed"
 pytestmark = pytest.mark.slow
 
 
-def test_the_report_holds_tables_figures_and_the_card(by_snakemake: Project) -> None:
-    project = by_snakemake
+def test_the_report_holds_tables_figures_and_the_card(by_snakemake: Project, tmp_path: Path) -> None:
+    project = by_snakemake.copy(tmp_path)
     project.ok("snakemake", "--cores", "all", "reported")
     figures = project.folder / "results/shapes/val/figures"
     assert sorted(path.stem for path in figures.iterdir() if path.suffix == ".png") == FIGURES
