@@ -166,3 +166,19 @@ def test_changes_of_the_code_have_a_hash(repository: Path) -> None:
 def test_git_may_be_absent(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert record.git_state() == {"commit": None, "dirty": None, "diff": None}
+
+
+def test_a_second_output_has_the_receipt_of_the_first(folder: Path) -> None:
+    outputs = {"out": Path("results/scores.json"), "images": Path("results/images.csv")}
+    with step_run("score", "shapes", {}, {"data": Path("data")}, outputs):
+        Path("results").mkdir()
+        for path in outputs.values():
+            path.write_text(path.name)
+    (folder / "results" / "other.csv").write_text("by hand")
+    with step_run(
+        "ablation", "shapes", {}, outputs | {"other": Path("results/other.csv")}, {"out": folder / "t"}
+    ):
+        (folder / "t").write_text("table")
+    inputs = read_receipt(folder / "t.run.json")["inputs"]
+    made = {name: used["receipt"] and used["receipt"]["path"] for name, used in inputs.items()}
+    assert made == dict.fromkeys(outputs, "results/scores.json.run.json") | {"other": None}

@@ -71,10 +71,20 @@ def read_receipt(path: Path) -> Receipt:
 
 
 def find_receipt(path: Path) -> Path | None:
-    """The receipt of the step that made `path`: beside it, or beside a folder that holds it."""
+    """The receipt of the step that made `path`.
+
+    It lies beside it, beside a folder that holds it, or beside the step's first output next to it.
+    """
     for place in (path, *path.parents):
         if place.name and beside(place).is_file():
             return beside(place)
+    for receipt in sorted(path.parent.glob(f"*{SUFFIX}")):
+        try:
+            outputs = read_receipt(receipt)["outputs"].values()
+        except UserError:
+            continue
+        if any(Path(entry["path"]) == path for entry in outputs):
+            return receipt
     return None
 
 
