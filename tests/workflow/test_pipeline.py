@@ -7,6 +7,7 @@ import pytest
 from project import SHARED, TABLE, TINY, Project
 
 KINDS = ["cam", "cam_aux", "affinity", "mutual", "seg", "seg_ms", "seg_ms_crf"]
+OR = "# or, for all of the steps:"  # before the line of --rerun that Snakemake runs
 
 pytest_plugins = "computed"
 pytestmark = pytest.mark.slow
@@ -47,6 +48,39 @@ def test_every_step_left_a_run_and_a_record(shapes: Project) -> None:
     assert "seg_ms_crf/mIoU" in scores.data.metrics
     for output in ("data/raw/shapes.json", "data/shapes", "results/shapes/train", TABLE):
         assert (shapes.folder / f"{output}.run.json").exists()
+
+
+def test_every_file_behind_the_table_is_traced_without_mlflow_too(shapes: Project) -> None:
+    store = shapes.folder / "mlflow.db"
+    away = store.rename(shapes.folder / "away.db")
+    assert "train: 20" in shapes.ok("unia", "trace", TABLE, "--row", "seg_ms_crf")
+    assert " files: all as it was" in shapes.ok("unia", "trace", TABLE, "--verify")
+    for path in (
+        "data/raw/shapes/VOCdevkit/VOC2012/JPEGImages/val_000001.jpg",
+        "data/raw/shapes/VOCdevkit/VOC2012/SegmentationClassAug/train_000003.png",
+        "results/shapes/train/checkpoint.safetensors",
+        "results/shapes/val/predictions/logits/val_000002.npz",
+        TABLE,
+        "results/shapes/val/predictions.run.json",
+    ):
+        whole = (shapes.folder / path).read_bytes()
+        middle = len(whole) // 2
+        (shapes.folder / path).write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+        done = shapes.run("unia", "trace", TABLE, "--verify")
+        named = [line for line in done.stdout.splitlines() if line.startswith("changed ")]
+        assert [line.split()[1] for line in named] == [f"{path}:"], done.stdout
+        assert done.returncode == 3
+        (shapes.folder / path).write_bytes(whole)
+    away.rename(store)
+
+
+def test_the_commands_of_a_trace_give_the_same_bytes(shapes: Project, tmp_path: Path) -> None:
+    lines = shapes.ok("unia", "trace", TABLE, "--rerun").splitlines()
+    assert lines[0].startswith("git worktree add --detach ../unia-")
+    steps = "\n".join(lines[lines.index('export PATH="$PWD/.venv/bin:$PATH"') + 1 : lines.index(OR)])
+    other = Project(tmp_path)  # stands for the working tree of the commit
+    other.ok("bash", "-ec", steps)
+    assert (tmp_path / TABLE).read_bytes() == (shapes.folder / TABLE).read_bytes()
 
 
 def test_an_exported_and_imported_checkpoint_gives_the_same_table(shapes: Project) -> None:
