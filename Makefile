@@ -10,8 +10,8 @@ demo: setup
 	snakemake --cores all results/shapes_val.csv
 	@unia show results/shapes_val.csv
 
-# Most tests are programs that start: as many at a time as there are cores, one thread each.
-PYTEST := OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadscope --durations 15
+# Most tests are programs that start: as many at a time as there are cores (see tests/conftest.py).
+PYTEST := pytest --numprocesses auto --dist loadscope --durations 15
 
 test: setup
 	$(PYTEST) -m "not slow"
@@ -23,7 +23,7 @@ setup: .venv/installed
 
 .venv/installed: envs/requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --require-hashes --requirement envs/requirements.txt
+	$(BIN)/pip install --no-compile --require-hashes --requirement envs/requirements.txt
 	$(BIN)/pip install --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -1,6 +1,7 @@
 """What tests of several folders share: the reference's numbers, and errors planted on purpose."""
 
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -15,6 +16,14 @@ ORIGINALS = Path(__file__).parents[2] / "shared" / "golden"
 
 Golden = dict[str, NDArray[Any]]
 Plant = Callable[[ModuleType, str, str], None]
+
+
+def pytest_configure() -> None:
+    """Of several test processes each keeps to one core, with all that it starts: threads would fight."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.fixture

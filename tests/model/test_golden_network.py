@@ -18,6 +18,7 @@ from unia.model import backbone, cam, heads, network, segment, uncertainty
 from unia.model.checkpoint import from_reference, load_tensors
 from unia.model.network import UniA, build
 from unia.refine import cam as combination
+from unia.refine import logits
 
 pytestmark = [pytest.mark.golden, pytest.mark.slow]
 
@@ -163,13 +164,19 @@ def test_cams_catch(right: str, wrong: str, model: UniA, numbers: Numbers, plant
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"),
-    [("torch.maximum", "torch.add"), ("scaled.flip(-1)", "scaled"), ("base[0] * scale", "base[0]")],
+    ("module", "right", "wrong"),
+    [
+        (logits, "torch.maximum", "torch.add"),
+        (segment, "scaled.flip(-1)", "scaled"),
+        (segment, "base[0] * scale", "base[0]"),
+    ],
 )
 def test_multi_scale_logits_catch(
-    right: str, wrong: str, model: UniA, numbers: Numbers, plant: Plant
+    module: ModuleType, right: str, wrong: str, model: UniA, numbers: Numbers, plant: Plant
 ) -> None:
-    plant(segment, right, wrong)
+    plant(module, right, wrong)
+    if module is logits:
+        plant(segment, "logits_at(", "logits_at(")  # what it imports, imported again
     found = differences(multi_scale(model, numbers, torch.float32), numbers)
     print(f"logits with {wrong!r} for {right!r}: {found} of the standard deviation")
     assert min(found.values()) > 1e-3
