@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test test-slow setup lint mlflow lock
+.PHONY: demo test test-slow faults setup lint mlflow lock
 
 demo: setup
 	snakemake --cores all results/shapes_val.csv
@@ -17,7 +17,10 @@ test: setup
 	$(PYTEST) -m "not slow"
 
 test-slow: setup
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not faults"
+
+faults: setup
+	$(PYTEST) -m faults
 
 setup: .venv/installed
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from unia.files import sha256, sha256_tree
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 ROOT = Path(__file__).parents[2]
 RAW, PREPARED = Path("data/raw/coco.json"), Path("data/coco")
 UNPACKING, PREPARING = "data/raw/coco/.unpacked.partial/*/*", "data/.coco.partial"

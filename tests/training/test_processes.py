@@ -77,6 +77,7 @@ def test_two_processes_train_as_one_in_two_parts(data: Path, alone: dict[str, by
     assert largest < 1e-5
 
 
+@pytest.mark.faults
 def test_killed_again_and_again_it_ends_as_if_it_had_not_been(
     data: Path, alone: dict[str, bytes], tmp_path: Path
 ) -> None:
