@@ -10,10 +10,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from unia.files import sha256_tree
+from unia.tracking.parents import lineage
 from unia.tracking.record import flatten
 from unia.tracking.runs import step_run
 
 SETTINGS = {"train": {"lr": 1e-3, "crop": 96, "vit": {"depth": 6}}, "scales": [1, 0.5]}
+PARENTS = lineage("shapes", "full", SETTINGS)
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def train(folder: Path, fail: BaseException | None = None) -> str | None:
     """A step of no work; the id of its MLflow run."""
     outputs = {"model": folder / "model.bin"}
-    with step_run("train", "shapes", SETTINGS, {"data": folder / "data"}, outputs) as run:
+    with step_run("train", "shapes", SETTINGS, {"data": folder / "data"}, outputs, parents=PARENTS) as run:
         for i in range(3):
             run.log_metrics({"loss": 3.0 - i}, at=10 * i)
         run.log_figure(Figure(), "confusion")
@@ -49,7 +51,7 @@ def store(folder: Path) -> Any:
 @pytest.mark.slow
 def test_a_step_is_a_child_run_with_params_metrics_and_data(folder: Path) -> None:
     ids = [train(folder), train(folder)]
-    with step_run("infer", "shapes", {}, {}, {}, split="val"):
+    with step_run("infer", "shapes", {}, {}, {}, parents=PARENTS, split="val"):
         pass
     with pytest.raises(ValueError, match="of the step"):
         train(folder, fail=ValueError("of the step"))
@@ -86,8 +88,10 @@ def test_a_step_is_a_child_run_with_params_metrics_and_data(folder: Path) -> Non
 
 WRITER = """
 import sys
+from unia.tracking.parents import lineage
 from unia.tracking.runs import step_run
-with step_run(f"step {sys.argv[1]}", "shapes", {"a": 1}, {}, {}) as run:
+parents = lineage("shapes", "full", {"a": 1})
+with step_run(f"step {sys.argv[1]}", "shapes", {"a": 1}, {}, {}, parents=parents) as run:
     run.log_metrics({"loss": float(sys.argv[1])})
 """
 

@@ -47,8 +47,8 @@ def project(tmp_path: Path) -> Project:
     for row in csv.DictReader(io.StringIO(block("csv"))):
         draw(flowers, row)
     (flowers / "labels.csv").write_text(block("csv"))
-    with (tmp_path / "params.yaml").open("a") as params:
-        params.write("\n" + block("yaml"))
+    params = tmp_path / "params.yaml"
+    params.write_text(params.read_text().replace("\ndatasets:\n", "\ndatasets:\n" + block("yaml"), 1))
     return project
 
 

@@ -16,7 +16,8 @@ from project import ROOT, Project
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OWN = "flowers"  # the dataset of the chapter on own data, which test_own_data follows
 COMMANDS = [line for line in re.findall(r"^\$ (.+)$", README, re.MULTILINE) if OWN not in line]
-ELSEWHERE = ("voc", "coco", "acdc")  # datasets that the reader has to bring: these commands are planned only
+# planned only: datasets that the reader has to bring, and the ablation, which test_ablations runs
+ELSEWHERE = ("voc", "coco", "acdc", "ablation")
 
 
 @pytest.fixture(scope="module")
