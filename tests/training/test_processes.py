@@ -1,18 +1,15 @@
-"""Several processes compute what one does, fail with one voice, and may be killed: through the command."""
+"""Several processes compute what one does, and fail with one voice: through the command."""
 
 import csv
 import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from started import SHARED, command, finish, wait_for
 from test_faults import broken_copy
-from tiny import ROOT, SETTINGS, files, prepared
-
-SHARED = ("small.train.accumulate=2", "small.train.iterations=20", "small.train.log_every=1")
+from tiny import files, prepared
 
 pytestmark = pytest.mark.slow
 
@@ -20,33 +17,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepared(tmp_path_factory.mktemp("tiny"))
-
-
-def command(data: Path, out: Path, *settings: str, processes: int = 1) -> subprocess.Popen[str]:
-    """`unia train` in the folder of `out`, which it leads a group of its own."""
-    line = [sys.executable, "-m", "unia", "train", "shapes", "--params", str(ROOT / "params.yaml")]
-    line += ["--data", str(data), "--out", str(out), "--processes", str(processes)]
-    given = "\n".join([*SETTINGS, *settings])
-    return subprocess.Popen(
-        line, cwd=out.parent, env={**os.environ, "PYTHONPATH": str(ROOT), "UNIA_SET": given}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=600)
-    return said
-
-
-def saved(out: Path) -> int:
-    """The iteration of the newest state."""
-    return max((int(path.stem) for path in out.parent.glob(f"{out.name}.state/*/0*.safetensors")), default=0)
-
-
-def wait_for(out: Path, iteration: int, process: subprocess.Popen[str]) -> None:
-    while saved(out) < iteration:
-        assert process.poll() is None, finish(process)
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -75,34 +45,6 @@ def test_two_processes_train_as_one_in_two_parts(data: Path, alone: dict[str, by
     )
     print(f"losses of 20 iterations: largest difference {largest:.1e}")
     assert largest < 1e-5
-
-
-@pytest.mark.faults
-def test_killed_again_and_again_it_ends_as_if_it_had_not_been(
-    data: Path, alone: dict[str, bytes], tmp_path: Path
-) -> None:
-    """Of one process and of two: what one began the other ends."""
-    out = tmp_path / "train"
-    for at, number, processes in (
-        (1, signal.SIGKILL, 1),
-        (5, signal.SIGTERM, 1),
-        (9, signal.SIGTERM, 2),
-        (13, signal.SIGKILL, 1),
-    ):
-        process = command(data, out, *SHARED, "small.train.save_every=1", processes=processes)
-        wait_for(out, at, process)
-        os.killpg(process.pid, number)
-        said = finish(process)
-        assert process.returncode == (-9 if number == signal.SIGKILL else 143), said
-        if number == signal.SIGTERM:
-            assert said.count("train: stopped by SIGTERM at iteration") == 1
-        assert "Traceback" not in said
-        assert not out.exists()
-    process = command(data, out, *SHARED)
-    said = finish(process)
-    assert process.returncode == 0, said
-    assert "goes on from iteration 1" in said
-    assert files(out) == alone
 
 
 def test_a_failure_of_one_process_is_one_line_and_ends_all(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""`unia train`, ended by signals at five iterations, as one process and as two."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from started import SHARED, command, finish, wait_for
+from tiny import files, prepared
+
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
+
+
+def test_ended_five_times_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """Of one process and of two: what one began the other ends."""
+    data, out, alone = prepared(tmp_path / "tiny"), tmp_path / "train", tmp_path / "alone"
+    undisturbed = command(data, alone, *SHARED)
+    said = finish(undisturbed)
+    assert undisturbed.returncode == 0, said
+    for at, number, processes in (
+        (1, signal.SIGKILL, 1),
+        (5, signal.SIGTERM, 1),
+        (9, signal.SIGTERM, 2),
+        (13, signal.SIGKILL, 1),
+        (17, signal.SIGKILL, 2),
+    ):
+        process = command(data, out, *SHARED, "small.train.save_every=1", processes=processes)
+        wait_for(out, at, process)
+        os.killpg(process.pid, number)
+        said = finish(process)
+        assert process.returncode == (-9 if number == signal.SIGKILL else 143), said
+        if number == signal.SIGTERM:
+            assert said.count("train: stopped by SIGTERM at iteration") == 1
+        assert "Traceback" not in said
+        assert not out.exists()
+    process = command(data, out, *SHARED)
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert "goes on from iteration 1" in said
+    assert files(out) == files(alone)
