@@ -1,82 +1,144 @@
 """The CRF on its likely classes against the plain call on all: `python -m benchmarks.crf data/coco`.
 
-Logits are made of a prepared dataset's masks, since no trained network need be at hand: at the network's
+Logits are made of a prepared dataset's masks, where no trained network is at hand: at the network's
 scales each token's true classes get `--margin`, smoothed over its neighbours, over noise of standard
 deviation 1. The margin makes them as sure as the demo's trained network, whose likeliest class has 0.992 on
-average (`top_probability`). With fewer classes than the dataset has, ids are taken modulo. One core, one run.
+average (`top_probability`). With fewer classes than the dataset has, ids are taken modulo. After `make demo`
+its own logits serve, and show what the choice of classes does to mIoU:
+
+    python -m benchmarks.crf data/shapes --dataset shapes --predictions results/shapes/val/predictions
+
+First one process with one thread computes both, image by image. Then the step itself, `unia crf`, runs over
+the same images in as many processes as there are cores, their start included.
 """
 
-import argparse
-import json
+import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.report import Row, arguments, publish
+from benchmarks.samples import write_val
 from unia.config import load
-from unia.data.samples import IGNORE, load_split, read_image, read_mask
+from unia.data.samples import IGNORE, Sample, load_split, read_image, read_mask
+from unia.progress import track
+from unia.recipe import Crf
 from unia.refine.logits import logits_at
-from unia.steps.crf import likely, refine
+from unia.scores import confusion, mean, scores
+from unia.steps.crf import crf, likely, refine
+from unia.steps.parallel import cores
+
+Label = NDArray[np.uint8]
+Maps = list[Tensor]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--dataset", default="coco", help="whose parameters")
     parser.add_argument("--split", default="val")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--classes", type=int, nargs="+", default=[21, 81], help="with the background")
     parser.add_argument("--margin", type=float, default=16.0)
-    arguments = parser.parse_args()
+    parser.add_argument("--predictions", type=Path, help="of `unia infer`: the logits to take")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    recipe = load(Path("params.yaml")).recipe(arguments.dataset)
-    sides = [int(recipe.infer.crop * scale) // 16 for scale in recipe.infer.scales]
-    samples = load_split(arguments.data, arguments.split).samples[: arguments.images]
-    for classes in arguments.classes:
+    recipe = load(Path("params.yaml")).recipe(options.dataset)
+    about = load_split(options.data, options.split)
+    samples = about.samples[: options.images]
+    rows = []
+    for classes in [len(about.classes) + 1] if options.predictions else options.classes:
         generator = torch.Generator().manual_seed(0)
-        plain = pruned = 0.0
-        equal, kept, top = [], [], []
-        for sample in samples:
+        sides = [int(recipe.infer.crop * scale) // 16 for scale in recipe.infer.scales]
+
+        def logits(sample: Sample, truth: Label, classes: int = classes) -> Maps:
+            if options.predictions:
+                with np.load(options.predictions / "logits" / f"{sample.name}.npz") as stored:
+                    return [torch.from_numpy(stored[name]).float() for name in stored.files]
+            return synthetic(truth, classes, sides, options.margin, generator)  # noqa: B023
+
+        rows.append(compare(recipe.crf, samples, classes, logits))
+    publish("crf", rows, options.save)
+
+
+def compare(
+    config: Crf, samples: Sequence[Sample], classes: int, logits: Callable[[Sample, Label], Maps]
+) -> Row:
+    """Both ways on every sample, and the step over all cores; `classes` counts the background."""
+    plain = pruned = 0.0
+    equal, kept, top = [], [], []
+    matrices = np.zeros((2, classes, classes), np.int64)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "logits").mkdir()
+        for sample in track(samples, f"CRF of {classes} classes"):
             assert sample.mask is not None
-            image, mask = read_image(sample.image), read_mask(sample.mask)
-            maps = synthetic(mask, classes, sides, arguments.margin, generator)
+            image = read_image(sample.image)
+            truth = folded(read_mask(sample.mask), classes)
+            maps = [one.half().float() for one in logits(sample, truth)]  # as they are stored
+            np.savez(folder / "logits" / f"{sample.name}.npz", *(one.half().numpy() for one in maps))
             start = time.perf_counter()
-            probability = logits_at(maps, mask.shape).softmax(0)
-            reference = refine(recipe.crf, image, np.arange(classes, dtype=np.uint8), probability.numpy())
+            probability = logits_at(maps, truth.shape).softmax(0)
+            reference = refine(config, image, np.arange(classes, dtype=np.uint8), probability.numpy())
             middle = time.perf_counter()
-            ids = likely(maps, mask.shape, recipe.crf.probability_floor)
-            probability = logits_at([one[ids] for one in maps], mask.shape).softmax(0)
-            label = refine(recipe.crf, image, ids.numpy().astype(np.uint8), probability.numpy())
+            ids = likely(maps, truth.shape, config.probability_floor)
+            chosen = logits_at([one[ids] for one in maps], truth.shape).softmax(0)
+            label = refine(config, image, ids.numpy().astype(np.uint8), chosen.numpy())
             plain, pruned = plain + middle - start, pruned + time.perf_counter() - middle
             equal.append(float((label == reference).mean()))
             kept.append(len(ids))
             top.append(float(probability.amax(0).mean()))
-        found = {
-            "classes": classes,
-            "images": len(samples),
-            "kept_mean": round(float(np.mean(kept)), 2),
-            "top_probability": round(float(np.mean(top)), 4),
-            "plain_seconds": round(plain / len(samples), 3),
-            "likely_seconds": round(pruned / len(samples), 3),
-            "ratio": round(plain / pruned, 2),
-            "equal_pixels": round(float(np.mean(equal)), 6),
-        }
-        print(json.dumps(found))
+            matrices += [confusion(truth, found, classes - 1) for found in (reference, label)]
+        step = over_cores(config, samples, classes, folder)
+    full, restricted = (100 * mean(scores(matrix).iou) for matrix in matrices)
+    count = len(samples)
+    return {
+        "classes": classes,
+        "images": count,
+        "kept_mean": round(float(np.mean(kept)), 2),
+        "top_probability": round(float(np.mean(top)), 4),
+        "plain_seconds": round(plain / count, 3),
+        "likely_seconds": round(pruned / count, 3),
+        "ratio": round(plain / pruned, 2),
+        "cores": cores(),
+        "step_seconds": round(step / count, 3),
+        "ratio_over_cores": round(plain / step, 2),
+        "equal_pixels": round(float(np.mean(equal)), 6),
+        "mIoU_plain": round(full, 4),
+        "mIoU_difference": round(restricted - full, 4),
+    }
+
+
+def over_cores(config: Crf, samples: Sequence[Sample], classes: int, folder: Path) -> float:
+    """Seconds of the step itself on `folder`/logits."""
+    write_val(folder / "data", [f"class {k}" for k in range(1, classes)], samples)
+    start = time.perf_counter()
+    crf(config, folder / "data", "val", folder, folder / "crf")
+    return time.perf_counter() - start
+
+
+def folded(mask: Label, classes: int) -> Label:
+    """The mask with its foreground ids taken modulo, so that there are `classes` with the background."""
+    kept = (mask == 0) | (mask == IGNORE)
+    ids = (mask.astype(np.int64) - 1) % (classes - 1) + 1
+    return np.where(kept, mask, ids).astype(np.uint8)
 
 
 def synthetic(
-    mask: np.ndarray, classes: int, sides: list[int], margin: float, generator: torch.Generator
-) -> list[Tensor]:
-    """Logits (classes x side x side at each side) of a network that mostly knows the mask."""
-    ids = torch.from_numpy(mask.astype(np.int64))
-    ids = torch.where((ids == 0) | (ids == IGNORE), 0, (ids - 1) % (classes - 1) + 1)
-    truth = F.one_hot(ids, classes).permute(2, 0, 1)[None].float()
+    truth: Label, classes: int, sides: list[int], margin: float, generator: torch.Generator
+) -> Maps:
+    """Logits (classes x side x side at each side) of a network that mostly knows the truth."""
+    ids = torch.from_numpy(np.where(truth == IGNORE, 0, truth).astype(np.int64))
+    planes = F.one_hot(ids, classes).permute(2, 0, 1)[None].float()
     maps = []
     for side in sides:
-        share = F.avg_pool2d(F.adaptive_avg_pool2d(truth, side), 3, 1, 1, count_include_pad=False)[0]
+        share = F.avg_pool2d(F.adaptive_avg_pool2d(planes, side), 3, 1, 1, count_include_pad=False)[0]
         noise = torch.randn(classes, side, side, generator=generator)
         maps.append(margin * share + noise)
     return maps

@@ -1,11 +1,14 @@
-"""Images a second of three-scale mirrored inference: `python -m benchmarks.inference`."""
+"""Images a second of three-scale mirrored inference: `python -m benchmarks.inference`.
 
-import argparse
-import time
+With operations, their share of the machine's peak, and peak memory of a GPU. `benchmarks.storage` measures
+what the step of inference writes.
+"""
+
 from pathlib import Path
 
 import torch
 
+from benchmarks.report import arguments, operations, publish, share, timed
 from benchmarks.train_step import generated_batch
 from unia.config import load
 from unia.model.network import build
@@ -13,36 +16,43 @@ from unia.model.segment import multi_scale_logits
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--dataset", default="voc")
     parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--classes", type=int, default=20, help="without the background")
     parser.add_argument("--repeats", type=int, default=10)
-    arguments = parser.parse_args()
-    recipe = load(Path("params.yaml"), arguments.settings).recipe(arguments.dataset)
+    options = parser.parse_args()
+    recipe = load(Path("params.yaml"), options.settings).recipe(options.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build(recipe.model, 20).to(device).to(memory_format=torch.channels_last).eval()
-    images = list(generated_batch(recipe.infer.batch, 500, 20)[0].to(device))
-
+    model = build(recipe.model, options.classes).to(device).to(memory_format=torch.channels_last).eval()
+    images = list(generated_batch(recipe.infer.batch, 500, options.classes)[0].to(device))
     base = (recipe.infer.crop, recipe.infer.crop)
     on_gpu = device.type == "cuda"
 
+    @torch.inference_mode()
     def run() -> None:
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, torch.bfloat16, enabled=on_gpu),
-        ):
+        with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu):
             for logits in multi_scale_logits(model, images, base, recipe.infer.scales):
                 logits.argmax(0)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
 
-    run()
-    start = time.perf_counter()
-    for _ in range(arguments.repeats):
+    count = operations(run)
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
         run()
-    rate = arguments.repeats * len(images) / (time.perf_counter() - start)
-    peak = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB peak" if device.type == "cuda" else ""
-    print(f"{rate:.2f} images a second ({recipe.model.backbone}, batch {len(images)}, {device}){peak}")
+    seconds = timed(run, device, options.repeats)
+    found = {
+        "backbone": recipe.model.backbone,
+        "batch": len(images),
+        "crop": recipe.infer.crop,
+        "classes": options.classes + 1,
+        "device": device.type,
+        "images a second": round(len(images) / seconds, 2),
+        "tflop an image": round(count / len(images) / 1e12, 3),
+        "share of peak": share(count, seconds, device),
+    }
+    if on_gpu:
+        found["peak GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    publish("inference", [found], options.save)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 The plain spelling computes the same losses the way one would write them first: every CAM pass runs the
 whole network, scale by scale, image and mirror image apart, with all attention spelled out and 50 draws of
 every token; PAR goes image by image and threshold by threshold over materialised neighbours; masks of pairs
-are built anew. Both take the same batch in one run. Method sections 1 to 4.
+are built anew. Both take the same batch in one run, after steps to warm up where those are cheap. `--bf16`
+adds our step with its CAM passes in bf16, which only pays where the CPU has instructions for it. Method
+sections 1 to 4.
 """
 
-import argparse
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,16 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.par import unfold
+from benchmarks.report import Row, arguments, operations, publish, share
 from benchmarks.train_step import generated_batch
 from unia.config import load
+from unia.model import backbone
+from unia.model.cam import multi_scale_cams
 from unia.model.network import UniA, build
+from unia.progress import say
 from unia.refine.affinity import along, present_softmax, radius_mask, with_background
 from unia.refine.cam import combine
 from unia.refine.par import par_weights
@@ -39,21 +44,30 @@ PARTS = (
     "refined_labels",
     "ptc",
     "contrastive_affinity",
+    "radius_mask",
+    "sample_mean",
     "distribution",
     "segmentation",
     "energy",
 )
 DRAWS = 50
+CHEAP = 5.0  # seconds of a step that is worth running again to warm up
+CPU = torch.device("cpu")
+Seconds = dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--dataset", default="voc")
     parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--set", dest="settings", action="append", default=[])
-    arguments = parser.parse_args()
-    settings = [f"recipe.train.batch={arguments.batch}", "recipe.model.weights=null", *arguments.settings]
-    recipe = load(Path("params.yaml"), settings).recipe(arguments.dataset)
+    options = parser.parse_args()
+    settings = [
+        f"datasets.{options.dataset}.train.batch={options.batch}",
+        *options.settings,
+    ]
+    recipe = load(Path("params.yaml"), settings).recipe(options.dataset)
     torch.manual_seed(0)
     classes = 20
     model = build(recipe.model, classes).train()
@@ -62,36 +76,69 @@ def main() -> None:
     images, labels = generated_batch(recipe.train.batch, recipe.train.crop, classes)
     names = frozenset(type(recipe.losses).model_fields)
     plan = Plan(active=names, mutual=frozenset({"affinity", "distribution", "segmentation"}), late=True)
-    step = make_step(model, recipe, optimiser, torch.device("cpu"))
+    step = make_step(model, recipe, optimiser, CPU)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
 
-    def run() -> dict[str, float]:
-        losses = step(images, labels, int(labels.sum(1).max()), plan)
-        return {name: round(float(loss), 5) for name, loss in losses.items()}
+    def run() -> dict[str, Tensor]:
+        return step(images, labels, int(labels.sum(1).max()), plan)
 
-    found: dict[str, Any] = {
+    say(f"{recipe.model.backbone}, batch {len(images)}, crop {recipe.train.crop}: warming up")
+    start = time.perf_counter()
+    count = operations(run)
+    cheap = time.perf_counter() - start < CHEAP
+    spellings: dict[str, Callable[[], AbstractContextManager[None]]] = {"unia": nullcontext}
+    if options.bf16:
+        spellings["unia, bf16 CAMs"] = bf16_cams
+    spellings["plain"] = plainly
+    found: dict[str, Seconds] = {}
+    values: dict[str, dict[str, float]] = {}
+    for name, spelling in spellings.items():
+        with spelling():
+            if cheap:
+                run()
+            model.load_state_dict(state)
+            with by_part(model, optimiser) as seconds:
+                start = time.perf_counter()
+                losses = run()
+                total = time.perf_counter() - start
+        found[name] = {**seconds, "rest": total - sum(seconds.values()), "total": total}
+        values[name] = {key: float(loss) for key, loss in losses.items()}
+        say(f"{name}: {total:.1f} s")
+    about = {
         "backbone": recipe.model.backbone,
-        "batch": recipe.train.batch,
+        "batch": len(images),
         "crop": recipe.train.crop,
         "threads": torch.get_num_threads(),
+        "tflop": round(count / 1e12, 3),
+        "share of peak": share(count, found["unia"]["total"], CPU),
     }
-    for name, spelling in (("unia", plainly(model, on=False)), ("plain", plainly(model, on=True))):
-        state = {key: value.clone() for key, value in model.state_dict().items()}
-        with spelling, timed(model) as seconds:
-            start = time.perf_counter()
-            losses = run()
-            total = time.perf_counter() - start
-        model.load_state_dict(state)
-        rest = total - sum(seconds.values())
-        parts = {**seconds, "backward, optimiser and rest": rest, "total": total}
-        found[name] = {"losses": losses, "seconds": {key: round(value, 2) for key, value in parts.items()}}
-    found["ratio"] = round(found["plain"]["seconds"]["total"] / found["unia"]["seconds"]["total"], 2)
-    print(json.dumps(found, indent=2))
+    publish("plain_step", [about, *compared(found), *equal(values)], options.save)
+
+
+def compared(found: dict[str, Seconds]) -> list[Row]:
+    """Seconds of each part, and how many times ours the plain spelling takes."""
+    rows: list[Row] = []
+    ours = [name for name in found if name != "plain"]
+    for part in dict.fromkeys(part for seconds in found.values() for part in seconds):
+        row: dict[str, object] = {"part": part}
+        row.update({name: round(seconds.get(part, 0.0), 3) for name, seconds in found.items()})
+        for name in ours:
+            if found[name].get(part):
+                row[f"plain / {name}"] = round(found["plain"].get(part, 0.0) / found[name][part], 2)
+        rows.append(row)
+    return rows
+
+
+def equal(values: dict[str, dict[str, float]]) -> list[Row]:
+    """The losses of each spelling. Those of the distribution differ by their draws."""
+    names = values["plain"]
+    return [{"loss": loss, **{name: losses[loss] for name, losses in values.items()}} for loss in names]
 
 
 @contextmanager
-def timed(model: UniA) -> Iterator[dict[str, float]]:
-    """Seconds of the forward pass and of each of PARTS, as `unia.training.objective` calls them."""
-    seconds: dict[str, float] = defaultdict(float)
+def by_part(model: UniA, optimiser: torch.optim.Optimizer) -> Iterator[Seconds]:
+    """Seconds of forward, backward, optimiser and each of PARTS, as `unia.training.objective` calls them."""
+    seconds: Seconds = defaultdict(float)
     inside: list[str] = []
 
     def watch(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,7 +157,11 @@ def timed(model: UniA) -> Iterator[dict[str, float]]:
         return call
 
     patches = [patch.object(objective, name, watch(name, getattr(objective, name))) for name in PARTS]
-    patches.append(patch.object(model, "forward", watch("forward", model.forward)))
+    patches += [
+        patch.object(model, "forward", watch("forward", model.forward)),
+        patch.object(Tensor, "backward", watch("backward", Tensor.backward)),
+        patch.object(optimiser, "step", watch("optimiser", optimiser.step)),
+    ]
     for one in patches:
         one.start()
     try:
@@ -121,26 +172,39 @@ def timed(model: UniA) -> Iterator[dict[str, float]]:
 
 
 @contextmanager
-def plainly(model: UniA, on: bool) -> Iterator[None]:
-    """While `on`, the step runs the plain spellings below."""
-    if not on:
-        yield
-        return
+def plainly() -> Iterator[None]:
+    """Meanwhile the step runs the plain spellings below."""
     replaced: dict[str, Any] = {
         "multi_scale_cams": plain_cams,
         "refined_labels": plain_refined_labels,
         "sample_mean": plain_sample_mean,
         "radius_mask": radius_mask.__wrapped__,
+        "resize_by_matrix": plain_resize,
     }
-    attentions: list[Any] = [block.attn for block in model.backbone.vit.blocks]
-    with patch.multiple(objective, **replaced):
-        for attention in attentions:
-            attention.fused_attn = False
-        try:
-            yield
-        finally:
-            for attention in attentions:
-                attention.fused_attn = True
+    with (
+        patch.multiple(objective, **replaced),
+        patch.object(backbone, "resize_by_matrix", plain_resize),
+        sdpa_kernel(SDPBackend.MATH),  # attention spelled out
+    ):
+        yield
+
+
+@contextmanager
+def bf16_cams() -> Iterator[None]:
+    """Meanwhile the step's CAM passes run in bf16."""
+
+    def in_bf16(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return multi_scale_cams(*args, **kwargs)
+
+    with patch.object(objective, "multi_scale_cams", in_bf16):
+        yield
+
+
+def plain_resize(maps: Tensor, size: tuple[int, int], mode: str = "linear") -> Tensor:
+    """As `unia.refine.resize.resize_by_matrix`."""
+    how = "bilinear" if mode == "linear" else "bicubic"
+    return F.interpolate(maps, size, mode=how, align_corners=False)
 
 
 def plain_sample_mean(

@@ -1,17 +1,17 @@
 """Time of the training step, on generated images: `python -m benchmarks.train_step`.
 
-Prints milliseconds a step, peak memory and, on a GPU, the share of its bf16 peak. All seven losses are on
+Milliseconds a step, peak memory, operations, and their share of the machine's peak. All seven losses are on
 and every label source is mutual: the dearest step of the recipe. `--profile` adds the ten dearest kernels.
+`benchmarks.plain_step` times the step by part.
 """
 
-import argparse
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.report import arguments, operations, publish, share, synchronise, timed
 from unia.config import load
 from unia.model.network import build
 from unia.recipe import Recipe
@@ -19,9 +19,9 @@ from unia.training.loop import make_step
 from unia.training.objective import Plan
 from unia.training.optimiser import build_optimiser, set_learning_rate
 
-REFERENCE_TFLOP = 9.6  # of one reference step at ViT-B, crop 448, batch 4, counted operation by operation
+REFERENCE = 9.6e12 / 4  # operations for an image in the reference's step at ViT-B and crop 448
+CLASSES = 20
 Run = Callable[[], dict[str, torch.Tensor]]
-PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0}  # dense bf16
 
 
 def generated_batch(batch: int, crop: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,44 +37,53 @@ def generated_batch(batch: int, crop: int, classes: int) -> tuple[torch.Tensor, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--dataset", default="voc")
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--profile", action="store_true")
-    arguments = parser.parse_args()
-    recipe = load(Path("params.yaml"), arguments.settings).recipe(arguments.dataset)
+    options = parser.parse_args()
+    recipe = load(Path("params.yaml"), options.settings).recipe(options.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run, images = prepare(recipe, device)
-    print(
-        f"{recipe.model.backbone}, batch {len(images)}, crop {recipe.train.crop}, "
-        f"{recipe.train.precision}, {device}"
-    )
-    for _ in range(5 if device.type == "cuda" else 1):
-        losses = run()
-    print("losses:", {name: round(float(value), 5) for name, value in losses.items()})
-    print(f"{1000 * seconds(run, arguments.repeats, device):.1f} ms a step", end="")
+    count = operations(run)
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(0)
-        peak = next((value for key, value in PEAK_TFLOPS.items() if key in name), None)
-        if peak:
-            share = REFERENCE_TFLOP * len(images) / 4 / seconds(run, arguments.repeats, device) / peak
-            print(f", {100 * share:.0f}% of {name}'s bf16 peak (counting the reference's operations)", end="")
-        print(f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB peak", end="")
-    print()
-    if arguments.profile:
+        torch.cuda.reset_peak_memory_stats()
+        for _ in range(4):  # the first steps of a kind run as they are, then it is recorded
+            run()
+    seconds = timed(run, device, options.repeats)
+    found = {
+        "backbone": recipe.model.backbone,
+        "batch": len(images),
+        "crop": recipe.train.crop,
+        "precision": recipe.train.precision if device.type == "cuda" else "float32",
+        "device": device.type,
+        "ms a step": round(1000 * seconds, 1),
+        "tflop": round(count / 1e12, 3),
+        "share of peak": share(count, seconds, device),
+    }
+    if (recipe.model.backbone.startswith("vit_base"), recipe.train.crop) == (True, 448):
+        found["share, counting the reference's operations"] = share(REFERENCE * len(images), seconds, device)
+    if device.type == "cuda":
+        found["peak GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    losses = {name: round(float(value), 5) for name, value in run().items()}
+    publish(
+        "train_step",
+        [found, *({"loss": name, "value": value} for name, value in losses.items())],
+        options.save,
+    )
+    if options.profile:
         show_profile(run, device)
 
 
 def prepare(recipe: Recipe, device: torch.device) -> tuple[Run, torch.Tensor]:
     """A function that makes one step, and the batch it makes it on."""
     torch.manual_seed(0)
-    classes = 20
-    model = build(recipe.model, classes).to(device).to(memory_format=torch.channels_last).train()
+    model = build(recipe.model, CLASSES).to(device).to(memory_format=torch.channels_last).train()
     optimiser = build_optimiser(model, recipe.train)
     set_learning_rate(optimiser, 0, recipe.train)
     step = make_step(model, recipe, optimiser, device)
-    images, labels = generated_batch(recipe.train.batch, recipe.train.crop, classes)
+    images, labels = generated_batch(recipe.train.batch, recipe.train.crop, CLASSES)
     losses = frozenset(type(recipe.losses).model_fields)
     plan = Plan(active=losses, mutual=frozenset({"affinity", "distribution", "segmentation"}), late=True)
     if device.type == "cuda":
@@ -82,25 +91,12 @@ def prepare(recipe: Recipe, device: torch.device) -> tuple[Run, torch.Tensor]:
     return lambda: step(images, labels, int(labels.sum(1).max()), plan), images
 
 
-def seconds(run: Run, repeats: int, device: torch.device) -> float:
-    """Mean wall time of a step."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start) / repeats
-
-
 def show_profile(run: Run, device: torch.device) -> None:
     """The ten operations that take most of a step's time."""
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with profile(activities=activities) as profiled:
         run()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronise(device)
     key = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
     print(profiled.key_averages().table(sort_by=key, row_limit=10, max_name_column_width=60))
 
