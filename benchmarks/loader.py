@@ -103,9 +103,9 @@ def reduced(config: Train, paths: list[Path]) -> list[Row]:
         start = perf_counter()
         full = Image.open(path).convert("RGB")
         middle = perf_counter()
-        small = Image.open(path)
-        small.draft("RGB", (-(-small.width // 2), -(-small.height // 2)))
-        small = small.convert("RGB")
+        opened = Image.open(path)
+        opened.draft("RGB", (-(-opened.width // 2), -(-opened.height // 2)))
+        small = opened.convert("RGB")
         whole, half = whole + middle - start, half + perf_counter() - middle
         x, y = small.width / full.width, small.height / full.height
         size, how = (crop, crop), Image.Resampling.BICUBIC

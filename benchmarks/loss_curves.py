@@ -101,7 +101,7 @@ def train(
 def loop_optimiser(model: UniA, recipe: Recipe, plain: bool) -> torch.optim.Optimizer:
     """The optimiser of training; `plain`: parameter by parameter, without fused kernels."""
     if not plain:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
         return build_optimiser(model, recipe.train)
     groups = parameter_groups(model, recipe.train)
     return torch.optim.AdamW(groups, weight_decay=recipe.train.weight_decay, foreach=False, fused=False)

@@ -46,7 +46,7 @@ def main() -> None:
         own = (f"datasets.{options.dataset}.{setting}" for setting in settings)
         return load(Path("params.yaml"), [*own, *options.settings]).recipe(options.dataset)
 
-    rows = [
+    rows: list[Row] = [
         {"crop": crop, "ms a step": step(recipe(f"train.crop={crop}"), options.repeats)}
         for crop in options.crops
     ]
