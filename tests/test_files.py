@@ -1,5 +1,6 @@
 """Files appear whole or not at all, and are known by their content."""
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -9,11 +10,13 @@ import pytest
 
 from unia.errors import UserError
 from unia.files import (
+    alone,
     atomic,
     content,
     read_json,
     read_listing,
     remove,
+    resumed,
     sha256,
     sha256_tree,
     write_json,
@@ -118,6 +121,66 @@ def test_leftovers_of_a_killed_run_are_cleared(kind: str, tmp_path: Path) -> Non
         temporary.write_text("whole")
     assert target.read_text() == "whole"
     assert names(tmp_path) == {"out"}
+
+
+def test_what_was_finished_stays_until_all_is(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    (target / "old").mkdir(parents=True)
+
+    def fill(*files: str, made_of: str, fail: bool = False) -> set[str]:
+        with resumed(target, made_of) as folder:
+            found = names(folder)
+            for name in files:
+                (folder / name).touch()
+            if fail:
+                raise ValueError("planted")
+        return found
+
+    def fails(*files: str, made_of: str) -> None:
+        with pytest.raises(ValueError, match="planted"):
+            fill(*files, made_of=made_of, fail=True)
+        assert names(target) == {"old"}
+
+    fails("a", "b", made_of="0" * 64)
+    fails("c", made_of="0" * 64)
+    assert fill("d", made_of="0" * 64) == {"a", "b", "c"}
+    assert names(tmp_path) == {"out", "out/a", "out/b", "out/c", "out/d"}
+    remove(target)
+    (target / "old").mkdir(parents=True)
+    fails("a", made_of="0" * 64)
+    fails(made_of="1" * 64)  # what was made of other things is gone, and nothing is left of nothing
+    assert names(tmp_path) == {"out", "out/old"}
+    assert fill("e", made_of="1" * 64) == set()
+    assert names(tmp_path) == {"out", "out/e"}
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "out"
+    with alone(target):
+        with pytest.raises(UserError, match=r"new/out: another run is writing it"), alone(target):
+            pass
+        with alone(target.with_name("other")):
+            pass
+    with alone(target):
+        pass
+    assert names(tmp_path) == {"new"}
+
+
+def test_a_full_disk_names_the_output_not_the_file_in_it(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+
+    def write(number: int) -> None:
+        with atomic(target) as folder, atomic(folder / "file") as file:
+            file.write_text("half")
+            raise OSError(number, "planted")
+
+    with pytest.raises(OSError, match="planted") as full:
+        write(errno.ENOSPC)
+    assert full.value.filename == str(target)
+    with pytest.raises(OSError, match="planted") as other:
+        write(errno.EIO)
+    assert other.value.filename is None
+    assert names(tmp_path) == set()
 
 
 def test_remove_does_not_follow_links(tmp_path: Path) -> None:

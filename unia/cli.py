@@ -8,6 +8,7 @@ import typer
 
 from unia.commands import checkpoints, figures, predict, provenance, steps, sync
 from unia.errors import UserError
+from unia.files import no_room
 from unia.progress import say
 
 app = typer.Typer(
@@ -30,6 +31,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        if isinstance(error, OSError) and no_room(error):
+            _fail(f"{error.filename}: the disk is full ({error.strerror}); make room and run it again", error)
         reason = " ".join(str(error).split()) or "no reason given"
         _fail(f"{type(error).__name__}: {reason} (a fault of unia's; UNIA_TRACEBACK=1 shows where)", error)
 

@@ -1,8 +1,10 @@
-"""Outputs appear whole or not at all: written under a temporary name, then renamed.
+"""Outputs appear whole or not at all: written under a temporary name, then renamed, by one run at a time.
 
 What lies in a file or a folder is known by its sha256.
 """
 
+import errno
+import glob
 import hashlib
 import json
 import os
@@ -14,7 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from unia.errors import UserError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -23,17 +29,78 @@ def atomic(target: Path) -> Iterator[Path]:
 
     The block creates either a file or a folder there. What an earlier, killed run left under the
     temporary name is cleared first; if the block fails, nothing is left and `target` is untouched.
+    Where the disk is full, the OSError names `target`.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.partial")
-    remove(temporary)
-    try:
-        yield temporary
-        if temporary.is_dir():
-            remove(target)
-        temporary.replace(target)
-    finally:
+    with _naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
         remove(temporary)
+        try:
+            yield temporary
+            _replace(target, temporary)
+        finally:
+            remove(temporary)
+
+
+@contextmanager
+def resumed(target: Path, made_of: str) -> Iterator[Path]:
+    """As `atomic`, for a folder that takes hours to fill: if the block fails, what it has finished stays.
+
+    Yield a folder that holds what an unfinished run `made_of` the same, a digest, has left; what is left
+    of any other is removed. The block writes each file in it atomically, and those alone that are not there.
+    """
+    unfinished = target.with_name(f".{target.name}.{made_of[:12]}.partial")
+    with _naming(target):
+        for other in target.parent.glob(f".{glob.escape(target.name)}.{12 * '[0-9a-f]'}.partial"):
+            if other != unfinished:
+                remove(other)
+        unfinished.mkdir(parents=True, exist_ok=True)
+        try:
+            yield unfinished
+            _replace(target, unfinished)
+        finally:
+            if unfinished.is_dir() and not any(unfinished.iterdir()):
+                unfinished.rmdir()
+
+
+@contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Keep other processes from making `target` meanwhile; UserError where one is at it."""
+    path = target.with_name(f".{target.name}.lock")
+    lock = FileLock(path, timeout=0)
+    with _naming(target):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"{target}: another run is writing it; wait for its end") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+def no_room(error: Exception) -> bool:
+    """Whether an error says that the disk, or a quota, is full."""
+    return isinstance(error, OSError) and error.errno in NO_ROOM
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """An error for want of room names `target`: a failed write itself knows no name."""
+    try:
+        yield
+    except OSError as error:
+        if no_room(error):
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
+
+
+def _replace(target: Path, temporary: Path) -> None:
+    if temporary.is_dir():
+        remove(target)
+    temporary.replace(target)
 
 
 def remove(path: Path) -> None:

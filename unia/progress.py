@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self, TextIO, TypeVar
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -27,7 +27,7 @@ STEP = 0.1  # plain lines: one for each tenth of the work ...
 SECONDS = 30.0  # ... and one at least this often
 
 _console = Console(stderr=True, highlight=False)
-_log: TextIO | None = None
+_log: Path | None = None
 
 
 def say(message: str) -> None:
@@ -44,13 +44,11 @@ def log_to(path: Path | None) -> Iterator[None]:
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = _log
-    with path.open("a", encoding="utf-8") as stream:
-        _log = stream
-        try:
-            yield
-        finally:
-            _log = before
+    before, _log = _log, path
+    try:
+        yield
+    finally:
+        _log = before
 
 
 class Tracker(Iterator[T]):
@@ -148,8 +146,16 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Tra
 
 
 def _write(message: str) -> None:
-    if _log is not None:
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), message, file=_log, flush=True)
+    """Append to the log; where that fails, once and for all, the step goes on without one."""
+    global _log
+    if _log is None:
+        return
+    try:
+        with _log.open("a", encoding="utf-8") as file:
+            print(time.strftime("%Y-%m-%d %H:%M:%S"), message, file=file)
+    except OSError as error:
+        path, _log = _log, None
+        say(f"warning: {path} is written no further: {error.strerror}")
 
 
 def _clock(seconds: float) -> str:

@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from tiny import prepared, run
 
-from unia.errors import UserError
 from unia.training.state import KEEP
 from unia.training.stop import Stopped
 
@@ -125,13 +123,3 @@ def test_other_data_starts_anew(data: Path, tmp_path: Path, capfd: pytest.Captur
     (copy / "train.csv").write_text("".join(lines[:-1]))
     run(copy, out)
     assert "holds a state of other data; training starts anew" in capfd.readouterr().err
-
-
-def test_two_trainings_in_one_folder_are_refused(data: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "train.state"
-    folder.mkdir()
-    with (
-        FileLock(folder / "lock"),
-        pytest.raises(UserError, match=r"train\.state: another training is at work"),
-    ):
-        run(data, tmp_path / "train")

@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec
@@ -12,6 +12,7 @@ import typer
 
 from unia.config import Params, load
 from unia.errors import UserError
+from unia.files import alone
 from unia.progress import log_to
 from unia.recipe import STEPS
 from unia.tracking.parents import lineage
@@ -71,12 +72,19 @@ def running(
     out: Path | Mapping[str, Path],
     split: str | None = None,
 ) -> Iterator[Run]:
-    """Record a step of the run `name` in MLflow, with the sections of the recipe that it reads."""
+    """Record a step of the run `name` in MLflow, with the sections of the recipe that it reads.
+
+    UserError where another process is making the same; those that compute one step together are one.
+    """
     recipe = params.recipe(name).model_dump(mode="json")
     settings = {section: recipe[section] for section in STEPS[step]}
     outputs = out if isinstance(out, Mapping) else {"out": out}
     parents = lineage(name, params.size, recipe, ablation=step == "ablation")
-    with step_run(
-        step, name, settings, inputs, outputs, parents=parents, size=params.size, split=split
-    ) as run:
+    first = os.environ.get("RANK", "0") == "0"
+    with (
+        alone(next(iter(outputs.values()))) if first else nullcontext(),
+        step_run(
+            step, name, settings, inputs, outputs, parents=parents, size=params.size, split=split
+        ) as run,
+    ):
         yield run

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from unia.data.room import require_room
 from unia.errors import UserError
-from unia.files import atomic
+from unia.files import atomic, no_room
 from unia.progress import track
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
@@ -41,6 +41,8 @@ def unpack(archives: Mapping[Path, str], target: Path) -> Path:
             except tarfile.FilterError as error:
                 raise _refused(archive, str(error)) from None
             except BROKEN as error:
+                if no_room(error):
+                    raise
                 raise _broken(archive, error) from None
         (temporary / stamp.name).write_text(sums, encoding="utf-8")
     return target

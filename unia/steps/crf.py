@@ -16,22 +16,30 @@ from torch import Tensor
 
 from unia.data.samples import Sample, load_split, read_image, write_label
 from unia.errors import UserError
-from unia.files import atomic
+from unia.files import atomic, content, resumed
+from unia.identity import digest, of_code, of_parameters, of_split
+from unia.progress import say
 from unia.recipe import Crf
 from unia.refine.logits import logits_at
 from unia.steps.parallel import for_each
+
+CODE = ("data", "refine", "steps/crf.py")  # decides what is found
 
 
 def crf(config: Crf, data: Path, split: str, predictions: Path, out: Path) -> None:
     """Write `out`/<name>.png for every image of a split of `data`, from `predictions`/logits.
 
-    Raises UserError, naming the file, where logits are missing or are not the dataset's.
+    What an interrupted run of the same settings, data, logits and code had finished is kept. Raises
+    UserError, naming the file, where logits are missing or are not the dataset's.
     """
-    about = load_split(data, split)
-    with atomic(out) as folder:
-        folder.mkdir()
-        work = partial(_refine_sample, config, predictions / "logits", len(about.classes) + 1, folder)
-        for _ in for_each(work, about.samples, f"CRF, {split}"):
+    about, logits = load_split(data, split), predictions / "logits"
+    settings, stored = of_parameters(config.model_dump()), content(logits).sha256 or ""
+    with resumed(out, digest(settings, of_split(data, split), stored, of_code(*CODE))) as folder:
+        left = [sample for sample in about.samples if not _label(folder, sample).exists()]
+        if len(left) < len(about.samples):
+            say(f"CRF, {split}: goes on after {len(about.samples) - len(left)} images")
+        work = partial(_refine_sample, config, logits, len(about.classes) + 1, folder)
+        for _ in for_each(work, left, f"CRF, {split}"):
             pass
 
 
@@ -96,6 +104,10 @@ def _refine_sample(config: Crf, logits: Path, classes: int, out: Path, sample: S
     size = (image.shape[0], image.shape[1])
     ids = likely(maps, size, config.probability_floor)
     probability = logits_at([one[ids] for one in maps], size).softmax(0)
-    write_label(
-        out / f"{sample.name}.png", refine(config, image, ids.numpy().astype(np.uint8), probability.numpy())
-    )
+    label = refine(config, image, ids.numpy().astype(np.uint8), probability.numpy())
+    with atomic(_label(out, sample)) as temporary:
+        write_label(temporary, label)
+
+
+def _label(folder: Path, sample: Sample) -> Path:
+    return folder / f"{sample.name}.png"

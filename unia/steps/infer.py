@@ -19,12 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 from unia.data.normalise import normalise, to_tensor
 from unia.data.samples import Split, load_split, read_image, write_label
 from unia.errors import UserError
-from unia.files import atomic
+from unia.files import atomic, resumed, sha256
+from unia.identity import digest, of_code, of_parameters, of_split
 from unia.model.cam import multi_scale_cams
 from unia.model.checkpoint import load, read_header
 from unia.model.network import UniA
 from unia.model.segment import resized, scale_maps
-from unia.progress import track
+from unia.progress import say, track
 from unia.recipe import Infer, PseudoLabel
 from unia.refine.affinity import affinity_label
 from unia.refine.logits import logits_at
@@ -33,6 +34,7 @@ from unia.refine.resize import resize
 from unia.steps.parallel import cores
 
 WAITING = 64  # predictions that wait to be written
+CODE = ("data", "model", "refine", "steps/infer.py")  # decides what is predicted
 
 Item = tuple[str, Tensor, Tensor | None]
 """Name, normalised image 3 H W, image-level labels C or None."""
@@ -53,8 +55,9 @@ def infer(
     """Predict the split of the prepared folder `data` and write the folder `out`.
 
     `out/<kind>/<name>.png`, and `out/logits/<name>.npz`: float16, C+1 h w for each scale, as small as the
-    network gives them (`unia.refine.logits` makes the image's of them). Raises UserError where the
-    checkpoint was trained on other classes.
+    network gives them (`unia.refine.logits` makes the image's of them). What an interrupted run of the same
+    settings, checkpoint, data and code had finished is kept. Raises UserError where the checkpoint was
+    trained on other classes.
     """
     samples = load_split(data, split)
     trained_on = read_header(checkpoint).classes
@@ -65,15 +68,21 @@ def infer(
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load(checkpoint).to(device).to(memory_format=torch.channels_last)
-    images = DataLoader(
-        Images(samples),
-        batch_size=config.batch,
-        num_workers=min(8, cores()) if device.type == "cuda" else 0,
-        collate_fn=list,
-    )
-    with atomic(out) as folder, ThreadPoolExecutor(cores()) as pool:
+    settings = of_parameters({"pseudo_label": pseudo_label.model_dump(), "infer": config.model_dump()})
+    made_of = digest(settings, sha256(checkpoint), of_split(data, split), of_code(*CODE))
+    with resumed(out, made_of) as folder, ThreadPoolExecutor(cores()) as pool:
+        batches = unfinished(samples, config.batch, folder)
+        left = sum(map(len, batches))
+        if left < len(samples.samples):
+            say(f"infer {split}: goes on after {len(samples.samples) - left} images")
+        images = DataLoader(
+            Images(samples),
+            batch_sampler=batches,
+            num_workers=min(8, cores()) if device.type == "cuda" else 0,
+            collate_fn=list,
+        )
         writes: deque[Future[None]] = deque()
-        progress = track(range(len(samples.samples)), f"infer {split}")
+        progress = track(range(left), f"infer {split}")
         for batch in images:
             for prediction in predict(model, batch, samples.tile, pseudo_label, config, device):
                 next(progress)
@@ -83,6 +92,17 @@ def infer(
         next(progress, None)
         for write in writes:
             write.result()
+
+
+def unfinished(samples: Split, size: int, folder: Path) -> list[list[int]]:
+    """The batches of `size` samples, by index, of which an image is not finished in `folder`.
+
+    Whole ones: what is computed together may decide the last digits.
+    """
+    done = [_logits(folder, sample.name).exists() for sample in samples.samples]
+    places = range(len(done))
+    batches = [list(places[first : first + size]) for first in places[::size]]
+    return [batch for batch in batches if not all(done[i] for i in batch)]
 
 
 def base_size(image: Tensor, crop: int, tile: int | None, patch: int) -> tuple[int, int]:
@@ -173,9 +193,14 @@ def _predict(
     return predictions
 
 
+def _logits(folder: Path, name: str) -> Path:
+    return folder / "logits" / f"{name}.npz"
+
+
 def _write(folder: Path, prediction: Prediction) -> None:
+    """The logits last: where they are, the image is finished."""
     for kind, label in prediction.labels.items():
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        write_label(folder / kind / f"{prediction.name}.png", label)
-    (folder / "logits").mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "logits" / f"{prediction.name}.npz", *prediction.logits)
+        with atomic(folder / kind / f"{prediction.name}.png") as temporary:
+            write_label(temporary, label)
+    with atomic(_logits(folder, prediction.name)) as temporary, temporary.open("wb") as file:
+        np.savez(file, *prediction.logits)

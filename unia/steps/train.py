@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -53,11 +52,10 @@ def train(dataset: str, recipe: Recipe, data: Path, out: Path, log: Log) -> None
     with joined() as processes:
         check_shares(recipe.train, processes.count)
         states = States(out.with_name(f"{out.name}.state"), identity(recipe, data))
-        with states.locked() if processes.first else nullcontext():
-            model, rows = _train(dataset, recipe, split, states, processes, log)
-            if processes.first:
-                write(model, Header(recipe.model, split.classes, dataset, recipe.train.iterations), rows, out)
-                states.clear()
+        model, rows = _train(dataset, recipe, split, states, processes, log)
+        if processes.first:
+            write(model, Header(recipe.model, split.classes, dataset, recipe.train.iterations), rows, out)
+            states.clear()
 
 
 def _train(

@@ -10,22 +10,19 @@ A state is one safetensors file: weights, moments of the optimiser, and in its h
 far. Generators have no state to keep (`unia.training.noise`, `unia.data.stream`).
 """
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-import unia
 from unia.errors import UserError
-from unia.files import atomic, remove, sha256
+from unia.files import atomic, remove
+from unia.identity import of_code, of_parameters, of_split
 from unia.recipe import STEPS, Recipe
 
 KEEP = 2
@@ -38,46 +35,25 @@ Row = Mapping[str, float]
 def identity(recipe: Recipe, data: Path) -> dict[str, str]:
     """What a training is made of: sha256 of its parameters, of its data, of the code.
 
-    `data` is a prepared folder: its table holds the sha256 of every image. Parameters that change nothing
-    of the result are left out.
+    Parameters that change nothing of the result are left out.
     """
     sections = {name: getattr(recipe, name).model_dump(mode="json") for name in STEPS["train"]}
     for name in ("workers", "save_every"):
         del sections["train"][name]
-    package = Path(unia.__file__).parent
-    sources = [file for part in CODE for file in _sources(package / part)]
     return {
-        "parameters": _digest(json.dumps(sections, sort_keys=True)),
-        "data": _digest(*(sha256(data / name) for name in ("dataset.json", "train.csv"))),
-        "code": _digest(torch.__version__, *map(sha256, sources)),
+        "parameters": of_parameters(sections),
+        "data": of_split(data, "train"),
+        "code": of_code(*CODE),
     }
 
 
 class States:
-    """The saved states of one training, in a folder that one process at a time may use."""
+    """The saved states of one training, in a folder that they may share with those of others."""
 
     def __init__(self, folder: Path, made_of: Mapping[str, str]):
         self.folder = folder
         self._made_of = made_of
-        self._own = folder / _digest(json.dumps(made_of, sort_keys=True))[:12]
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out; UserError where one is at work here."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise UserError(f"{self.folder}: another training is at work here; wait for its end") from None
-        try:
-            yield
-        finally:
-            (self.folder / "lock").unlink(missing_ok=True)
-            lock.release()
-            for folder in (self._own, self.folder):
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
+        self._own = folder / of_parameters(made_of)[:12]
 
     def newest(self) -> "State | None":
         """The newest whole state of this training."""
@@ -121,9 +97,7 @@ class States:
 
     def clear(self) -> None:
         """Remove all states, also those of other parameters: the training is done."""
-        for path in self.folder.iterdir():
-            if path.name != "lock":
-                remove(path)
+        remove(self.folder)
 
 
 class State:
@@ -159,11 +133,3 @@ class State:
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _sources(path: Path) -> list[Path]:
-    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

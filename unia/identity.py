@@ -1,0 +1,37 @@
+"""What unfinished work is made of: a rerun goes on from what was left only where none of it has changed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import unia
+from unia.files import sha256
+
+
+def digest(*parts: str) -> str:
+    """The sha256 of the parts, one a line."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def of_parameters(sections: Mapping[str, Any]) -> str:
+    """Of nested parameters, in whatever order."""
+    return digest(json.dumps(sections, sort_keys=True))
+
+
+def of_split(data: Path, split: str) -> str:
+    """Of a split of a prepared folder: its table holds the sha256 of every image and mask."""
+    return digest(*(sha256(data / name) for name in ("dataset.json", f"{split}.csv")))
+
+
+def of_code(*parts: str) -> str:
+    """Of torch's version and the modules and packages `parts`, paths below unia."""
+    package = Path(unia.__file__).parent
+    return digest(torch.__version__, *(sha256(file) for part in parts for file in _sources(package / part)))
+
+
+def _sources(path: Path) -> list[Path]:
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
