@@ -32,7 +32,8 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         if isinstance(error, OSError) and no_room(error):
-            _fail(f"{error.filename}: the disk is full ({error.strerror}); make room and run it again", error)
+            place = error.filename or "output"
+            _fail(f"{place}: the disk is full ({error.strerror}); make room and run the step again", error)
         reason = " ".join(str(error).split()) or "no reason given"
         _fail(f"{type(error).__name__}: {reason} (a fault of unia's; UNIA_TRACEBACK=1 shows where)", error)
 

@@ -1,6 +1,5 @@
 """Runs are found again in MLflow's own store; no trouble of the store reaches the step."""
 
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from writers import write_at_once
 
 from unia.files import sha256_tree
 from unia.tracking.parents import lineage
@@ -86,29 +86,9 @@ def test_a_step_is_a_child_run_with_params_metrics_and_data(folder: Path) -> Non
     assert run.info.artifact_uri.startswith((folder / "mlartifacts").as_uri())
 
 
-WRITER = """
-import sys
-from unia.tracking.parents import lineage
-from unia.tracking.runs import step_run
-parents = lineage("shapes", "full", {"a": 1})
-with step_run(f"step {sys.argv[1]}", "shapes", {"a": 1}, {}, {}, parents=parents) as run:
-    run.log_metrics({"loss": float(sys.argv[1])})
-"""
-
-
 @pytest.mark.slow
 def test_concurrent_first_writers_lose_no_run(folder: Path) -> None:
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(i)], cwd=folder) for i in range(6)]
-    assert [writer.wait(timeout=300) for writer in writers] == [0] * 6
-    client = store(folder)
-    runs = client.search_runs([client.get_experiment_by_name("shapes").experiment_id])
-    parents = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") in parents]
-    assert len(parents) == 1
-    assert {run.info.run_name: run.data.metrics["loss"] for run in children} == {
-        f"step {i}": float(i) for i in range(6)
-    }
-    assert {run.info.status for run in children} == {"FINISHED"}
+    write_at_once(folder, 6)
 
 
 @pytest.mark.slow
