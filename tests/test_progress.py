@@ -58,3 +58,13 @@ def test_an_error_in_the_items_is_passed_on() -> None:
 
     with pytest.raises(KeyError):
         list(track(failing(), "items", total=2))
+
+
+def test_a_log_that_cannot_be_written_costs_one_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with log_to(tmp_path):  # a folder
+        say("one")
+        say("two")
+    warning = f"warning: {tmp_path} is written no further: Is a directory"
+    assert capfd.readouterr().err.splitlines() == ["one", warning, "two"]
