@@ -1,20 +1,32 @@
-"""Fixtures: two projects, computed once and shared; a test that changes one takes a copy."""
+"""Fixtures: two projects, computed once for all test processes; a test that changes one takes a copy."""
+
+import os
 
 import pytest
+from filelock import FileLock
 from project import TABLE, Project
 
 
 @pytest.fixture(scope="session")
 def by_snakemake(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose table of shapes Snakemake has computed."""
-    project = Project(tmp_path_factory.mktemp("by_snakemake"))
-    project.ok("snakemake", "--cores", "all", TABLE)
-    return project
+    return _computed(tmp_path_factory, "by_snakemake", "snakemake", "--cores", "all", TABLE)
 
 
 @pytest.fixture(scope="session")
 def by_dvc(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose table of shapes DVC has computed."""
-    project = Project(tmp_path_factory.mktemp("by_dvc"))
-    project.ok("dvc", "repro")
-    return project
+    return _computed(tmp_path_factory, "by_dvc", "dvc", "repro")
+
+
+def _computed(factory: pytest.TempPathFactory, name: str, *command: str) -> Project:
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the one folder of all test processes
+    folder = base / name
+    with FileLock(f"{folder}.lock"):
+        if (folder / TABLE).exists():
+            return Project.there(folder)
+        project = Project(folder)
+        project.ok(*command)
+        return project

@@ -1,6 +1,5 @@
 """A copy of the project in a folder of its own, and its commands run there."""
 
-import copy
 import os
 import re
 import shutil
@@ -36,7 +35,6 @@ class Project:
     """The tracked files, copied and committed; `settings` are written into params.yaml before."""
 
     def __init__(self, folder: Path, settings: tuple[str, ...] = TINY):
-        self.folder = folder
         names = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT, capture_output=True, text=True, check=True,
@@ -45,15 +43,25 @@ class Project:
             if (ROOT / name).is_file() and not name.startswith("tests/"):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
+        self._enter(folder)
         self.set(*settings)
         for command in ("init --quiet", "add .", "-c user.name=a -c user.email=a@b commit --quiet -m a"):
             subprocess.run(["git", *command.split()], cwd=folder, check=True)
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    @classmethod
+    def there(cls, folder: Path) -> "Project":
+        """The project that lies in `folder` already."""
+        project = cls.__new__(cls)
+        project._enter(folder)
+        return project
+
+    def _enter(self, folder: Path) -> None:
+        self.folder = folder
         self.environment = {
             **{
                 name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "UNIA_"))
             },
-            "PATH": path,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(folder),
             "COLUMNS": "200",
             **{f"GIT_{role}_NAME": "a" for role in ("AUTHOR", "COMMITTER")},
@@ -63,10 +71,7 @@ class Project:
     def copy(self, folder: Path) -> "Project":
         """All of it in another folder, with the times of the files."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
-        other = copy.copy(self)
-        other.folder = folder
-        other.environment = {**self.environment, "PYTHONPATH": str(folder)}
-        return other
+        return Project.there(folder)
 
     def set(self, *settings: str) -> None:
         """Change parameters, each as in recipe.crf.iterations=5, in params.yaml."""

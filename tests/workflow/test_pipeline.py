@@ -1,6 +1,8 @@
 """The whole pipeline, through the commands that its users type, at its smallest size."""
 
 import csv
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,9 @@ pytest_plugins = "computed"
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def shapes(by_snakemake: Project) -> Project:
-    return by_snakemake
+@pytest.fixture(scope="module")
+def shapes(by_snakemake: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return by_snakemake.copy(tmp_path_factory.mktemp("pipeline"))
 
 
 def test_the_table_has_a_row_for_each_kind_of_prediction(shapes: Project) -> None:
@@ -101,21 +103,55 @@ def test_a_failing_step_says_one_line_and_leaves_nothing(tmp_path: Path) -> None
     assert not (tmp_path / "results" / "shapes").exists()
 
 
+def some_patients(folder: Path) -> Path:
+    """Two patients of each group of the real ACDC."""
+    source = real("acdc/ACDC") / "database" / "training"
+    (folder / "training").mkdir(parents=True)
+    for patient in sorted(source.iterdir()):
+        if int(patient.name.removeprefix("patient")) % 20 in (1, 2):
+            (folder / "training" / patient.name).symlink_to(patient)
+    return folder
+
+
+def some_photos(folder: Path) -> Path:
+    """The first twelve photos of each split of the real COCO, and what is in them."""
+    source = real("coco/tiny_coco")
+    (folder / "annotations").mkdir(parents=True)
+    for split in ("train2017", "val2017"):
+        (folder / split).symlink_to(source / split)
+        name = f"annotations/instances_{split}.json"
+        document = json.loads((source / name).read_text())
+        document["images"] = document["images"][:12]
+        kept = {image["id"] for image in document["images"]}
+        document["annotations"] = [one for one in document["annotations"] if one["image_id"] in kept]
+        (folder / name).write_text(json.dumps(document))
+    return folder
+
+
+def real(name: str) -> Path:
+    if not (SHARED / name).exists():
+        pytest.skip(f"needs real data in {SHARED / name}")
+    return SHARED / name
+
+
 @pytest.mark.parametrize(
-    ("dataset", "source", "columns"),
+    ("dataset", "some", "columns"),
     [
-        ("acdc", "acdc/ACDC", ["IoU RV", "IoU Myo", "IoU LV", "IoU heart", "Dice heart", "volume Dice LV"]),
-        ("coco", "coco/tiny_coco", ["IoU person", "IoU toothbrush"]),
+        (
+            "acdc",
+            some_patients,
+            ["IoU RV", "IoU Myo", "IoU LV", "IoU heart", "Dice heart", "volume Dice LV"],
+        ),
+        ("coco", some_photos, ["IoU person", "IoU toothbrush"]),
     ],
 )
-def test_real_data(dataset: str, source: str, columns: list[str], tmp_path: Path) -> None:
-    if not (SHARED / source).exists():
-        pytest.skip(f"needs real data in {SHARED / source}")
+def test_real_data(dataset: str, some: Callable[[Path], Path], columns: list[str], tmp_path: Path) -> None:
+    source = some(tmp_path / "source")
     fewer = ("recipe.crf.iterations=1", "datasets.acdc.data.tile.stride=64")
-    settings = (f"datasets.{dataset}.data.source={SHARED / source}", *fewer)
-    project = Project(tmp_path, (*TINY, *settings))
+    settings = (f"datasets.{dataset}.data.source={source}", *fewer)
+    project = Project(tmp_path / "project", (*TINY, *settings))
     project.ok("snakemake", "--cores", "all", f"results/{dataset}_val.csv")
-    rows = read(tmp_path / f"results/{dataset}_val.csv")
+    rows = read(project.folder / f"results/{dataset}_val.csv")
     constant = [f"all_{name}" for name in ("background", "RV", "Myo", "LV") if dataset == "acdc"]
     assert [row["prediction"] for row in rows] == [*KINDS, *constant]
     assert set(columns) <= set(rows[0])

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from project import ROOT, Project
 
+pytest_plugins = "computed"
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OWN = "flowers"  # the dataset of the chapter on own data, which test_own_data follows
 COMMANDS = [line for line in re.findall(r"^\$ (.+)$", README, re.MULTILINE) if OWN not in line]
@@ -21,11 +23,11 @@ ELSEWHERE = ("voc", "coco", "acdc", "ablation")
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy that runs in this test's own environment, set up by `make setup`."""
+def project(by_snakemake: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy that runs in this test's own environment, set up by `make setup`; its demo is computed."""
     if not (Path(sys.prefix) / "installed").exists():
         pytest.skip("the environment was not made by `make setup`")
-    project = Project(tmp_path_factory.mktemp("readme"))
+    project = by_snakemake.copy(tmp_path_factory.mktemp("readme"))
     (project.folder / ".venv").symlink_to(sys.prefix)
     return project
 
