@@ -1,13 +1,11 @@
 """`unia checkpoint import` and `export` on full-size checkpoints of the reference's two forms."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from program import unia
 from reference_weights import draw_all
 from torch import Tensor
 
@@ -28,22 +26,11 @@ def test_a_checkpoint_survives_import_and_export(form: str, classes: int, tmp_pa
     tensors = {f"module.{name}": tensor for name, tensor in reference(classes).items()}
     stored = {"step": 7, "lr": 0.1, "optimizer_state_dict": {}, "model_state_dict": tensors}
     torch.save(stored if form == "coco" else tensors, tmp_path / "in.pth")
-    unia(tmp_path, "checkpoint", "import", "in.pth", "--out", "ours.safetensors")
+    params = ("--params", str(ROOT / "params.yaml"))
+    unia(tmp_path, "checkpoint", "import", "in.pth", "--out", "ours.safetensors", *params)
     unia(tmp_path, "checkpoint", "export", "ours.safetensors", "--form", form, "--out", "out.pth")
     back = torch.load(tmp_path / "out.pth", weights_only=True)
     back = back["model_state_dict"] if form == "coco" else back
     assert back.keys() == tensors.keys()
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
     print(f"{form} form, {classes} classes: {len(back)} tensors, all equal")
-
-
-def unia(folder: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "unia", *arguments]
-    if arguments[1] == "import":
-        command += ["--params", str(ROOT / "params.yaml")]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=_environment())
-    assert done.returncode == 0, done.stderr
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}

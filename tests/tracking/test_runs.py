@@ -88,7 +88,7 @@ def test_a_step_is_a_child_run_with_params_metrics_and_data(folder: Path) -> Non
 
 @pytest.mark.slow
 def test_concurrent_first_writers_lose_no_run(folder: Path) -> None:
-    write_at_once(folder, 6)
+    write_at_once(folder, 4)
 
 
 @pytest.mark.slow

@@ -57,6 +57,7 @@ def test_a_failure_of_one_process_is_one_line_and_ends_all(data: Path, tmp_path:
     assert "Traceback" not in said
 
 
+@pytest.mark.faults
 def test_a_process_that_is_killed_ends_all(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "train"
     process = command(data, out, *SHARED, "small.train.save_every=1", processes=2)
@@ -78,6 +79,7 @@ def test_parts_that_cannot_be_shared_are_refused(data: Path, tmp_path: Path) -> 
     assert "unia: train.accumulate: 1 parts of a batch cannot be shared by 2 processes" in said
 
 
+@pytest.mark.faults
 def test_a_failure_while_workers_read_does_not_hang(data: Path, tmp_path: Path) -> None:
     """They ignore SIGTERM while training goes on, and must end all the same."""
     process = command(

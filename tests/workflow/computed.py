@@ -4,13 +4,13 @@ import os
 
 import pytest
 from filelock import FileLock
-from project import TABLE, Project
+from project import Project
 
 
 @pytest.fixture(scope="session")
 def by_snakemake(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose table of shapes Snakemake has computed."""
-    return _computed(tmp_path_factory, "by_snakemake", "snakemake", "--cores", "all", TABLE)
+    """A project whose table of shapes, and the report's pages of it, Snakemake has computed."""
+    return _computed(tmp_path_factory, "by_snakemake", "snakemake", "--cores", "all", "reported")
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +23,11 @@ def _computed(factory: pytest.TempPathFactory, name: str, *command: str) -> Proj
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # the one folder of all test processes
-    folder = base / name
+    folder, done = base / name, base / f"{name}.done"
     with FileLock(f"{folder}.lock"):
-        if (folder / TABLE).exists():
+        if done.exists():
             return Project.there(folder)
         project = Project(folder)
         project.ok(*command)
+        done.touch()
         return project

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from operator import getitem
 from pathlib import Path
 
 import yaml
+from program import unia
 
 TABLE = "results/shapes_val.csv"
 ROOT = Path(__file__).parents[2]
@@ -97,10 +99,20 @@ class Project:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
         return done.stdout
 
+    def unia(self, *arguments: str, code: int = 0) -> str:
+        """A command of unia in this process, which is quicker; returns what it said."""
+        return unia(self.folder, *arguments, code=code)
+
     def rules(self, *arguments: str) -> list[str]:
         """The rules that Snakemake would run, in order."""
         lines = self.ok("snakemake", "--dry-run", *arguments).splitlines()
         return [line.removeprefix("rule ").rstrip(":") for line in lines if line.startswith("rule ")]
+
+    def steps(self, target: str) -> list[list[str]]:
+        """The arguments of the `unia` commands that Snakemake would run for `target`, in order."""
+        said = self.ok("snakemake", "--dry-run", "--printshellcmds", target)
+        lines = re.findall(r"^Shell command: unia (.+)$", said, re.MULTILINE)
+        return [shlex.split(line) for line in lines]
 
     def stages(self, *arguments: str) -> list[str]:
         """Let DVC reproduce; the stages that it ran, in order."""

@@ -65,11 +65,10 @@ def test_the_chapter_as_written(project: Project) -> None:
 def prepare(project: Project, table: str) -> str:
     """What `unia prepare` says of a table of labels; it must refuse it."""
     (project.folder / "flowers/labels.csv").write_text(table)
-    project.ok("unia", "download", "flowers", "--out", "raw.json")
-    done = project.run("unia", "prepare", "flowers", "--raw", "raw.json", "--out", "out")
-    assert done.returncode == 1
+    project.unia("download", "flowers", "--out", "raw.json")
+    said = project.unia("prepare", "flowers", "--raw", "raw.json", "--out", "out", code=1)
     assert not (project.folder / "out").exists()
-    return done.stdout
+    return said
 
 
 def test_every_wrong_row_is_named(project: Project) -> None:
@@ -98,6 +97,5 @@ def test_a_table_without_its_columns(project: Project) -> None:
 
 def test_a_folder_without_a_table(project: Project) -> None:
     (project.folder / "flowers/labels.csv").unlink()
-    done = project.run("unia", "download", "flowers", "--out", "raw.json")
-    assert done.returncode == 1
-    assert "datasets.flowers.data.source: flowers holds no labels.csv" in done.stdout
+    said = project.unia("download", "flowers", "--out", "raw.json", code=1)
+    assert "datasets.flowers.data.source: flowers holds no labels.csv" in said

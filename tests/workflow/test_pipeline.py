@@ -41,7 +41,7 @@ def test_every_step_left_a_run_and_a_record(shapes: Project) -> None:
     mlflow.set_tracking_uri(f"sqlite:///{shapes.folder}/mlflow.db")
     runs = mlflow.search_runs(experiment_names=["shapes"], output_format="list")
     names = sorted(run.info.run_name for run in runs)
-    steps = ["crf val", "download", "infer val", "prepare", "score val", "table", "train"]
+    steps = ["crf val", "download", "figures val", "infer val", "prepare", "score val", "table", "train"]
     assert names == sorted([*steps, "shapes small"])
     training = next(run for run in runs if run.info.run_name == "train")
     assert training.data.params["train.iterations"] == "6"
@@ -68,10 +68,9 @@ def test_every_file_behind_the_table_is_traced_without_mlflow_too(shapes: Projec
         whole = (shapes.folder / path).read_bytes()
         middle = len(whole) // 2
         (shapes.folder / path).write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-        done = shapes.run("unia", "trace", TABLE, "--verify")
-        named = [line for line in done.stdout.splitlines() if line.startswith("changed ")]
-        assert [line.split()[1] for line in named] == [f"{path}:"], done.stdout
-        assert done.returncode == 3
+        said = shapes.unia("trace", TABLE, "--verify", code=3)
+        named = [line for line in said.splitlines() if line.startswith("changed ")]
+        assert [line.split()[1] for line in named] == [f"{path}:"], said
         (shapes.folder / path).write_bytes(whole)
     away.rename(store)
 
@@ -88,9 +87,9 @@ def test_the_commands_of_a_trace_give_the_same_bytes(shapes: Project, tmp_path: 
 def test_an_exported_and_imported_checkpoint_gives_the_same_table(shapes: Project) -> None:
     trained, exported = "results/shapes/train/checkpoint.safetensors", "exported.pth"
     for form in ("voc", "coco"):
-        shapes.ok("unia", "checkpoint", "export", trained, "--form", form, "--out", exported)
+        shapes.unia("checkpoint", "export", trained, "--form", form, "--out", exported)
         out = f"results/again_{form}"
-        shapes.ok("unia", "evaluate", exported, "--dataset", "shapes", "--split", "val", "--out", out)
+        shapes.unia("evaluate", exported, "--dataset", "shapes", "--split", "val", "--out", out)
         assert (shapes.folder / out / "table.csv").read_bytes() == (shapes.folder / TABLE).read_bytes()
 
 
@@ -150,7 +149,8 @@ def test_real_data(dataset: str, some: Callable[[Path], Path], columns: list[str
     fewer = ("recipe.crf.iterations=1", "datasets.acdc.data.tile.stride=64")
     settings = (f"datasets.{dataset}.data.source={source}", *fewer)
     project = Project(tmp_path / "project", (*TINY, *settings))
-    project.ok("snakemake", "--cores", "all", f"results/{dataset}_val.csv")
+    for step in project.steps(f"results/{dataset}_val.csv"):
+        project.unia(*step)
     rows = read(project.folder / f"results/{dataset}_val.csv")
     constant = [f"all_{name}" for name in ("background", "RV", "Myo", "LV") if dataset == "acdc"]
     assert [row["prediction"] for row in rows] == [*KINDS, *constant]

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.slow
 
 def test_the_report_holds_tables_figures_and_the_card(by_snakemake: Project, tmp_path: Path) -> None:
     project = by_snakemake.copy(tmp_path)
-    project.ok("snakemake", "--cores", "all", "reported")
     figures = project.folder / "results/shapes/val/figures"
     assert sorted(path.stem for path in figures.iterdir() if path.suffix == ".png") == FIGURES
     receipt = read_json(figures.with_name("figures.run.json"))

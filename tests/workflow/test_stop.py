@@ -8,23 +8,25 @@ from pathlib import Path
 
 import psutil
 import pytest
-from project import TINY, Project
+from project import Project
 
+pytest_plugins = "computed"
 pytestmark = pytest.mark.slow
 
 STATE = "results/shapes/train.state"
 MODEL = "results/shapes/train/checkpoint.safetensors"
-LONG = (*TINY, "small.train.iterations=60", "small.train.save_every=1000")
+LONG = ("small.train.iterations=40", "small.train.save_every=1000")
 
 
-def test_sigterm_saves_the_rule_fails_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    project = Project(tmp_path, LONG)
+def test_sigterm_saves_the_rule_fails_and_the_next_run_goes_on(by_snakemake: Project, tmp_path: Path) -> None:
+    project = by_snakemake.copy(tmp_path)
+    project.set(*LONG)
     log = tmp_path / "logs" / "shapes" / "train.log"
     snakemake = subprocess.Popen(
         ["snakemake", "--cores", "1", MODEL], cwd=project.folder, env=project.environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    while not (log.exists() and "train: 6/60" in log.read_text()):
+    while not (log.exists() and "train: 6/40" in log.read_text()):
         assert snakemake.poll() is None, snakemake.communicate()[0]
         time.sleep(0.05)
     (training,) = (
@@ -45,7 +47,7 @@ def test_sigterm_saves_the_rule_fails_and_the_next_run_goes_on(tmp_path: Path) -
     assert not (tmp_path / MODEL).exists()
 
     iteration = int(states[0].stem)
-    assert 6 <= iteration < 60
+    assert 6 <= iteration < 40
     assert f"goes on from iteration {iteration}" in project.ok("snakemake", "--cores", "1", MODEL)
     assert (tmp_path / MODEL).exists()
     assert not (tmp_path / STATE).exists()
