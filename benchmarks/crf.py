@@ -15,6 +15,7 @@ the same images in as many processes as there are cores, their start included.
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from unia.steps.parallel import cores
 
 Label = NDArray[np.uint8]
 Maps = list[Tensor]
+Logits = Callable[[Sample, Label], Maps]
 
 
 def main() -> None:
@@ -52,24 +54,19 @@ def main() -> None:
     recipe = load(Path("params.yaml")).recipe(options.dataset)
     about = load_split(options.data, options.split)
     samples = about.samples[: options.images]
-    rows = []
-    for classes in [len(about.classes) + 1] if options.predictions else options.classes:
-        generator = torch.Generator().manual_seed(0)
+    if options.predictions:
+        logits = partial(stored, options.predictions)
+        rows = [compare(recipe.crf, samples, len(about.classes) + 1, logits)]
+    else:
         sides = [int(recipe.infer.crop * scale) // 16 for scale in recipe.infer.scales]
-
-        def logits(sample: Sample, truth: Label, classes: int = classes) -> Maps:
-            if options.predictions:
-                with np.load(options.predictions / "logits" / f"{sample.name}.npz") as stored:
-                    return [torch.from_numpy(stored[name]).float() for name in stored.files]
-            return synthetic(truth, classes, sides, options.margin, generator)  # noqa: B023
-
-        rows.append(compare(recipe.crf, samples, classes, logits))
+        rows = [
+            compare(recipe.crf, samples, classes, synthetic(classes, sides, options.margin))
+            for classes in options.classes
+        ]
     publish("crf", rows, options.save)
 
 
-def compare(
-    config: Crf, samples: Sequence[Sample], classes: int, logits: Callable[[Sample, Label], Maps]
-) -> Row:
+def compare(config: Crf, samples: Sequence[Sample], classes: int, logits: Logits) -> Row:
     """Both ways on every sample, and the step over all cores; `classes` counts the background."""
     plain = pruned = 0.0
     equal, kept, top = [], [], []
@@ -130,18 +127,26 @@ def folded(mask: Label, classes: int) -> Label:
     return np.where(kept, mask, ids).astype(np.uint8)
 
 
-def synthetic(
-    truth: Label, classes: int, sides: list[int], margin: float, generator: torch.Generator
-) -> Maps:
-    """Logits (classes x side x side at each side) of a network that mostly knows the truth."""
-    ids = torch.from_numpy(np.where(truth == IGNORE, 0, truth).astype(np.int64))
-    planes = F.one_hot(ids, classes).permute(2, 0, 1)[None].float()
-    maps = []
-    for side in sides:
-        share = F.avg_pool2d(F.adaptive_avg_pool2d(planes, side), 3, 1, 1, count_include_pad=False)[0]
-        noise = torch.randn(classes, side, side, generator=generator)
-        maps.append(margin * share + noise)
-    return maps
+def stored(predictions: Path, sample: Sample, truth: Label) -> Maps:
+    """The logits that `unia infer` wrote."""
+    with np.load(predictions / "logits" / f"{sample.name}.npz") as maps:
+        return [torch.from_numpy(maps[name]).float() for name in maps.files]
+
+
+def synthetic(classes: int, sides: Sequence[int], margin: float) -> Logits:
+    """Gives logits (classes x side x side at each side) of a network that mostly knows the truth."""
+    generator = torch.Generator().manual_seed(0)
+
+    def logits(sample: Sample, truth: Label) -> Maps:
+        ids = torch.from_numpy(np.where(truth == IGNORE, 0, truth).astype(np.int64))
+        planes = F.one_hot(ids, classes).permute(2, 0, 1)[None].float()
+        maps = []
+        for side in sides:
+            share = F.avg_pool2d(F.adaptive_avg_pool2d(planes, side), 3, 1, 1, count_include_pad=False)[0]
+            maps.append(margin * share + torch.randn(classes, side, side, generator=generator))
+        return maps
+
+    return logits
 
 
 if __name__ == "__main__":

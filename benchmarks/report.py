@@ -7,6 +7,7 @@ what was run, when, at which commit and on what machine, and its rows.
 import argparse
 import json
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from unia.steps.parallel import cores
-from unia.tracking.record import git_state
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 OUT = Path(__file__).with_name("out")  # figures and curves; not tracked
@@ -45,11 +45,10 @@ def publish(name: str, rows: Sequence[Row], save: bool) -> None:
     """
     for _, alike in groupby(rows, lambda row: next(iter(row))):
         Console(stderr=True).print(_table(name, list(alike)))
-    state = git_state()
     entry = {
         "benchmark": name,
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": f"{state['commit']}{'+' if state['dirty'] else ''}",
+        "commit": _commit(),
         "command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
         "machine": machine(),
         "rows": [dict(row) for row in rows],
@@ -120,6 +119,17 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return "" if value is None else str(value)
+
+
+def _commit() -> str | None:
+    """The commit that runs, with a + where tracked files other than the results differ from it."""
+    git = ["git", "-C", str(RESULTS.parent)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode:
+        return None
+    others = [":/", f":(exclude){RESULTS.name}"]
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *others], check=False).returncode
+    return head.stdout.strip() + ("+" if changed else "")
 
 
 def _cpu() -> str:

@@ -22,6 +22,7 @@ from unia.data.samples import Sample, write_label
 from unia.data.shapes import CLASSES, draw
 from unia.recipe import Recipe
 
+SIDES = (28, 35, 42)  # tokens of crop 448 at scales 1, 1.25 and 1.5
 LINES = {  # of each diagram: its abscissa, and the columns drawn
     "crop": ("ms a step",),
     "batch": ("ms a step",),
@@ -56,7 +57,10 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         samples = generated(Path(folder), 4, options.size)
-        rows += [classes(recipe(), samples, count) for count in options.classes]
+        rows += [
+            crf.compare(recipe().crf, samples, count, crf.synthetic(count, SIDES, margin=16))
+            for count in options.classes
+        ]
         masks = [sample.mask for sample in samples if sample.mask is not None]
         rows += scoring.curve(masks, len(CLASSES), options.images, Path(folder))
     OUT.mkdir(exist_ok=True)
@@ -82,17 +86,6 @@ def generated(folder: Path, count: int, size: int) -> list[Sample]:
         write_label(paths[1], mask)
         samples.append(Sample(str(number), *paths, (1,)))
     return samples
-
-
-def classes(recipe: Recipe, samples: Sequence[Sample], count: int) -> Row:
-    """The CRF of `count` classes, with the background."""
-    generator = torch.Generator().manual_seed(0)
-    sides = [28, 35, 42]  # tokens of crop 448 at scales 1, 1.25 and 1.5
-
-    def logits(sample: Sample, truth: crf.Label) -> crf.Maps:
-        return crf.synthetic(truth, count, sides, 16, generator)
-
-    return crf.compare(recipe.crf, samples, count, logits)
 
 
 def figure(rows: Sequence[Row]) -> Figure:
