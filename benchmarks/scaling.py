@@ -98,8 +98,11 @@ def figure(rows: Sequence[Row]) -> Figure:
         for axis, column, colour in zip(axes, columns, ("C0", "C1"), strict=False):
             values = [row[column] for row in own]
             axis.plot([row[name] for row in own], values, "o-", color=colour, label=column)
-            axis.set_ylim(bottom=0)
-            axis.set_ylabel(column if right or len(columns) == 1 else "seconds an image", fontsize=8)
+            axis.set_ylim(0, 1.05 * axis.dataLim.y1)
+            if right:
+                axis.set_ylabel(column, color=colour)
+            else:
+                axis.set_ylabel(column if len(columns) == 1 else "seconds an image")
         cell.set_xlabel(name)
         if len(columns) > 1 and not right:
             cell.legend(fontsize=8)
