@@ -1,10 +1,10 @@
 """Training samples a second and core, by part: `python -m benchmarks.loader IMAGES` (a folder of JPEGs).
 
 Parts of a sample: reading and decoding, augmentation (crop, mirror, colours), and the way into a normalised
-tensor; its label costs nothing to speak of. Then the loader itself with `--workers` processes. The last table
-asks whether JPEGs should be decoded at half size, which libjpeg does at less cost: for how many crops that
-is possible without enlarging what was left out, how long decoding then takes, and how far the crops are from
-what they were (grey levels).
+tensor; its label costs nothing to speak of. Then the loader itself with `--workers` processes, and PIL's
+decoding beside torchvision's. The last table asks whether JPEGs should be decoded at half size, which libjpeg
+does at less cost: for how many crops that is possible without enlarging what was left out, how long decoding
+then takes, and how far the crops are from what they were (grey levels).
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from time import perf_counter
 import numpy as np
 import torch
 from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transforms
 
@@ -39,7 +40,8 @@ def main() -> None:
     if not paths:
         parser.error(f"{options.images} holds no JPEG")
     taken = [paths[i % len(paths)] for i in range(options.samples)]
-    rows = [*parts(config, taken), through_loader(config, taken, options.workers), *reduced(config, taken)]
+    rows = [*parts(config, taken), through_loader(config, taken, options.workers)]
+    rows += [*decoders(taken), reduced(config, taken)]
     publish("loader", rows, options.save)
 
 
@@ -88,7 +90,28 @@ def through_loader(config: Train, paths: list[Path], workers: int) -> Row:
     }
 
 
-def reduced(config: Train, paths: list[Path]) -> list[Row]:
+def decoders(paths: list[Path]) -> list[Row]:
+    """Milliseconds of reading a JPEG, and the share of values that are as PIL's."""
+    ways = {
+        "PIL": lambda path: np.asarray(Image.open(path).convert("RGB")),
+        "torchvision": lambda path: (
+            decode_jpeg(read_file(str(path)), ImageReadMode.RGB).permute(1, 2, 0).numpy()
+        ),
+    }
+    rows: list[Row] = []
+    for name, read in ways.items():
+        start = perf_counter()
+        for path in paths:
+            read(path)
+        seconds = perf_counter() - start
+        equal = np.mean([(read(path) == ways["PIL"](path)).mean() for path in paths[:8]])
+        rows.append(
+            {"decoder": name, "ms": round(1000 * seconds / len(paths), 2), "equal": round(float(equal), 4)}
+        )
+    return rows
+
+
+def reduced(config: Train, paths: list[Path]) -> Row:
     """Decoding at half size wherever the crop is at least twice as large as it will be shown."""
     crop, low, high = config.crop, *config.crop_scale
     whole = half = 0.0
@@ -118,7 +141,7 @@ def reduced(config: Train, paths: list[Path]) -> list[Row]:
         row["whole, ms"] = round(1000 * whole / count, 2)
         row["half, ms"] = round(1000 * half / count, 2)
         row["difference, grey levels"] = round(float(np.mean(differences)), 2)
-    return [row]
+    return row
 
 
 if __name__ == "__main__":

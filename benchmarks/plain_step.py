@@ -63,14 +63,11 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--set", dest="settings", action="append", default=[])
     options = parser.parse_args()
-    settings = [
-        f"datasets.{options.dataset}.train.batch={options.batch}",
-        *options.settings,
-    ]
+    settings = [f"datasets.{options.dataset}.train.batch={options.batch}", *options.settings]
     recipe = load(Path("params.yaml"), settings).recipe(options.dataset)
     torch.manual_seed(0)
     classes = 20
-    model = build(recipe.model, classes).train()
+    model = build(recipe.model, classes).to(memory_format=torch.channels_last).train()
     optimiser = build_optimiser(model, recipe.train)
     set_learning_rate(optimiser, 0, recipe.train)
     images, labels = generated_batch(recipe.train.batch, recipe.train.crop, classes)

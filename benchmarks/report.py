@@ -106,12 +106,15 @@ def share(count: float, seconds: float, device: torch.device) -> float | None:
 
 
 def _table(title: str, rows: Sequence[Row]) -> Table:
-    table = Table(title=title)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(column, "")) for column in columns))
+    """A line for each row, or for each column where there are more of those."""
+    columns = dict.fromkeys(key for row in rows for key in row)
+    lines = [[column, *(_cell(row.get(column)) for row in rows)] for column in columns]
+    if len(rows) >= len(columns):
+        lines = [list(line) for line in zip(*lines, strict=True)]
+    header, *rest = lines
+    table = Table(*header, title=title)
+    for line in rest:
+        table.add_row(*line)
     return table
 
 
