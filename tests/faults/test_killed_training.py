@@ -1,7 +1,8 @@
-"""`unia train`, ended by signals at five iterations, as one process and as two."""
+"""`unia train`, ended by signals and by its own processes, as one process and as two."""
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,31 @@ def test_ended_five_times_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     assert process.returncode == 0, said
     assert "goes on from iteration 1" in said
     assert files(out) == files(alone)
+
+
+def test_a_process_that_is_killed_ends_all(tmp_path: Path) -> None:
+    data, out = prepared(tmp_path / "tiny"), tmp_path / "train"
+    process = command(data, out, *SHARED, "small.train.save_every=1", processes=2)
+    wait_for(out, 2, process)
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    said = finish(process)
+    assert process.returncode == 1
+    assert said.count("unia: ") == 1
+    assert "of the training was ended by SIGKILL" in said
+
+
+def test_a_failure_while_workers_read_does_not_hang(tmp_path: Path) -> None:
+    """They ignore SIGTERM while training goes on, and must end all the same."""
+    process = command(
+        prepared(tmp_path / "tiny"),
+        tmp_path / "train",
+        "small.train.workers=2",
+        "small.train.lr=1.0e+30",
+        "small.train.head_lr=1.0e+30",
+    )
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "unia: training diverged: " in said

@@ -1,13 +1,10 @@
 """Several processes compute what one does, and fail with one voice: through the command."""
 
 import csv
-import os
-import signal
-import subprocess
 from pathlib import Path
 
 import pytest
-from started import SHARED, command, finish, wait_for
+from started import SHARED, command, finish
 from test_faults import broken_copy
 from tiny import files, prepared
 
@@ -57,41 +54,11 @@ def test_a_failure_of_one_process_is_one_line_and_ends_all(data: Path, tmp_path:
     assert "Traceback" not in said
 
 
-@pytest.mark.faults
-def test_a_process_that_is_killed_ends_all(data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "train"
-    process = command(data, out, *SHARED, "small.train.save_every=1", processes=2)
-    wait_for(out, 2, process)
-    children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    said = finish(process)
-    assert process.returncode == 1
-    assert said.count("unia: ") == 1
-    assert "of the training was ended by SIGKILL" in said
-
-
 def test_parts_that_cannot_be_shared_are_refused(data: Path, tmp_path: Path) -> None:
     process = command(data, tmp_path / "train", processes=2)
     said = finish(process)
     assert process.returncode == 1
     assert "unia: train.accumulate: 1 parts of a batch cannot be shared by 2 processes" in said
-
-
-@pytest.mark.faults
-def test_a_failure_while_workers_read_does_not_hang(data: Path, tmp_path: Path) -> None:
-    """They ignore SIGTERM while training goes on, and must end all the same."""
-    process = command(
-        data,
-        tmp_path / "train",
-        "small.train.workers=2",
-        "small.train.lr=1.0e+30",
-        "small.train.head_lr=1.0e+30",
-    )
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "unia: training diverged: " in said
 
 
 def rows(written: dict[str, bytes]) -> list[dict[str, str]]:
