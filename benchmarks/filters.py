@@ -3,39 +3,46 @@
 A bilateral filter (sigma 50 pixels, 15 grey levels) of 21 channels over generated images, batch 4.
 """
 
-import argparse
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import psutil
 import torch
 
+from benchmarks.report import arguments, publish
 from unia.losses.energy import bilateral_features
 from unia.losses.exact import exact_filter
 from unia.losses.lattice import lattice_filter
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
-    device = torch.device(arguments.device)
+    options = parser.parse_args()
+    device = torch.device(options.device)
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(arguments.batch, 3, 14, 14, generator=generator) * 255
-    images = torch.nn.functional.interpolate(coarse, (arguments.size,) * 2, mode="bicubic").to(device)
+    coarse = torch.rand(options.batch, 3, 14, 14, generator=generator) * 255
+    images = torch.nn.functional.interpolate(coarse, (options.size,) * 2, mode="bicubic").to(device)
     features = bilateral_features(images, 15, 50)
-    values = torch.rand(arguments.batch, arguments.size**2, 21, generator=generator).to(device)
-    times = {}
+    values = torch.rand(options.batch, options.size**2, 21, generator=generator).to(device)
+    rows: list[dict[str, Any]] = []
     for name, run in (("lattice", lattice_filter), ("exact", exact_filter)):
-        times[name], memory = measure(partial(run, features, values), device)
-        print(
-            f"{name:8} {1000 * times[name]:10.1f} ms {memory / 2**20:8.0f} MiB beyond its inputs ({device})"
+        seconds, memory = measure(partial(run, features, values), device)
+        rows.append(
+            {
+                "filter": name,
+                "ms": round(1000 * seconds, 1),
+                "MiB beyond its inputs": round(memory / 2**20),
+                "device": device.type,
+                "lattice is faster by": round(1000 * seconds / rows[0]["ms"], 1) if rows else None,
+            }
         )
-    print(f"exact / lattice: {times['exact'] / times['lattice']:.1f} times the time")
+    publish("filters", rows, options.save)
 
 
 def measure(run: Callable[[], torch.Tensor], device: torch.device) -> tuple[float, int]:

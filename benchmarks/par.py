@@ -1,10 +1,9 @@
 """Time of PAR at the size of training: 4 images of 224 x 224 (crops of 448, halved), 12 masks.
 
-`python benchmarks/par.py` prints milliseconds of `unia.refine.par` and of the usual formulation, which
+`python -m benchmarks.par` prints milliseconds of `unia.refine.par` and of the usual formulation, which
 materialises the 48 neighbours of every mask, and their ratio.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.report import arguments, publish
 from unia.refine.par import par, par_weights
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
@@ -56,26 +56,26 @@ def synchronise() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(4, 3, 224, 224, generator=generator).to(options.device)
     masks = torch.rand(4, 12, 224, 224, generator=generator).to(options.device)
-
     difference = (par(images, masks, DILATIONS, ITERATIONS) - naive(images, masks)).abs().max().item()
     weights = milliseconds(lambda: par_weights(images, DILATIONS), options.repeats)
     ours = milliseconds(lambda: par(images, masks, DILATIONS, ITERATIONS), options.repeats)
     theirs = milliseconds(lambda: naive(images, masks), options.repeats)
-    where = (
-        torch.cuda.get_device_name()
-        if options.device.startswith("cuda")
-        else f"{torch.get_num_threads()} threads"
-    )
-    print(f"par, 4 x 12 x 224 x 224, {ITERATIONS} iterations, {options.device} ({where})")
-    print(f"unia     {ours:9.1f} ms, of which weights {weights:.1f} ms")
-    print(f"unfolded {theirs:9.1f} ms, ratio {theirs / ours:.1f}, largest difference {difference:.0e}")
+    found = {
+        "device": options.device,
+        "unia, ms": round(ours, 1),
+        "of which weights": round(weights, 1),
+        "unfolded, ms": round(theirs, 1),
+        "ratio": round(theirs / ours, 1),
+        "largest difference": difference,
+    }
+    publish("par", [found], options.save)
 
 
 if __name__ == "__main__":
