@@ -1,12 +1,12 @@
 """Every step on a file system of 20 MB that is full: one line, nothing half-written; with room it goes on."""
 
-import os
-import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from project import TABLE, Project
+from small_disk import filled, small_disks, visible
 
 from unia.tracking.runs import step_run
 
@@ -24,48 +24,12 @@ STEPS = {  # step: (what it makes, bytes that are left when it starts)
 }
 
 
-def mounted(folder: Path) -> None:
-    """A file system of 20 MB at `folder`; skips where this user may mount none."""
-    folder.mkdir(parents=True)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        pytest.skip(
-            f"no small file system can be mounted ({done.stderr.strip()}); try unshare -rm make faults"
-        )
-
-
 @pytest.fixture
 def disks(tmp_path: Path) -> Iterator[Path]:
     """A folder with small file systems at data/ and results/."""
     folder = tmp_path / "project"
-    try:
-        for name in ("data", "results"):
-            mounted(folder / name)
+    with small_disks(folder / "data", folder / "results"):
         yield folder
-    finally:
-        for name in ("data", "results"):
-            if (folder / name).is_mount():
-                subprocess.run(["umount", str(folder / name)], check=True)
-
-
-def fill(disk: Path, left: int) -> None:
-    """Leave so many bytes of `disk`."""
-    about = os.statvfs(disk)
-    with (disk / "filler").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, about.f_bavail * about.f_frsize - left)
-    assert os.statvfs(disk).f_bavail * about.f_frsize <= left
-
-
-def visible(folder: Path) -> dict[str, int]:
-    """The files that do not belong to a tool, or to unfinished work, and their sizes."""
-    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {
-        str(path): (folder / path).stat().st_size
-        for path in files
-        if not any(part.startswith(".") for part in path.parts)
-    }
 
 
 def test_every_step_fails_in_one_line_and_goes_on_with_room(disks: Path) -> None:
@@ -73,9 +37,8 @@ def test_every_step_fails_in_one_line_and_goes_on_with_room(disks: Path) -> None
     for step, (target, left) in STEPS.items():
         disk = disks / Path(target).parts[0]
         before = visible(disk)
-        fill(disk, left)
-        done = project.run("snakemake", "--cores", "1", target)
-        (disk / "filler").unlink()
+        with filled(disk, left):
+            done = project.run("snakemake", "--cores", "1", target)
         said = [line for line in done.stdout.splitlines() if line.startswith("unia: ")]
         print(f"{step}: {said}")
         assert done.returncode != 0
@@ -98,14 +61,15 @@ def test_mlflow_s_store_on_a_full_disk_costs_one_warning(
     monkeypatch.chdir(disk)
     for name in ("MLFLOW_TRACKING_URI", "RANK"):
         monkeypatch.delenv(name, raising=False)
-    if when == "before":
-        fill(disk, 0)
-    with step_run("train", "shapes", {}, {}, {"model": model}) as run:
-        assert (run.id is None) == (when == "before")
-        if when == "while":
-            fill(disk, 0)
-        run.log_metrics({f"loss {i:0200}": 1.0 for i in range(900)})
-        model.write_bytes(b"weights")
+    with ExitStack() as full:
+        if when == "before":
+            full.enter_context(filled(disk))
+        with step_run("train", "shapes", {}, {}, {"model": model}) as run:
+            assert (run.id is None) == (when == "before")
+            if when == "while":
+                full.enter_context(filled(disk))
+            run.log_metrics({f"loss {i:0200}": 1.0 for i in range(900)})
+            model.write_bytes(b"weights")
     said = [line for line in capfd.readouterr().err.splitlines() if "warning: MLflow" in line]
     print(said)
     assert len(said) == 1
