@@ -49,6 +49,7 @@ def test_every_step_fails_in_one_line_and_goes_on_with_room(
             return int(end.code or 0)
         return 0
 
+    told = []
     with small_disks(tmp_path / "data", tmp_path / "results"):
         for command, left in STEPS:
             disk = Path(command.partition("--out ")[2].partition("/")[0])
@@ -57,7 +58,7 @@ def test_every_step_fails_in_one_line_and_goes_on_with_room(
             with filled(disk, left):
                 code = unia(command)
             said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("unia: ")]
-            print(said)
+            told += said
             assert code == 1, command
             assert len(said) == 1
             assert said[0].startswith(f"unia: {disk}/")
@@ -65,3 +66,4 @@ def test_every_step_fails_in_one_line_and_goes_on_with_room(
             assert visible(disk) == before
             assert unia(command) == 0
         assert not [path for disk in ("data", "results") for path in Path(disk).rglob(".*")]
+    print(*told, sep="\n")
