@@ -27,6 +27,7 @@ SIZES = {
     "demo": ("datasets.shapes.train.save_every=10",),
 }
 MADE = (TABLE, "results/shapes/train", "results/shapes/val/predictions", "results/shapes/val/crf")
+GLANCE = 0.2  # seconds between two looks at the processes
 MOST = 0.8  # of the time that a step takes: until then it may be killed
 
 
@@ -59,16 +60,14 @@ class Watched:
             found = self.step()
             if found is not None and ORDER.index(found) >= ORDER.index(step):
                 return
-            time.sleep(0.05)
+            time.sleep(GLANCE)
 
     def kill(self) -> None:
         """Snakemake and all below it, which are of its group; returns when none is left."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        with suppress(ProcessLookupError):
-            while True:
-                os.killpg(self.process.pid, 0)
-                time.sleep(0.05)
+        psutil.wait_procs(below, timeout=10)
 
 
 def undisturbed(project: Project) -> dict[str, float]:
@@ -76,7 +75,7 @@ def undisturbed(project: Project) -> dict[str, float]:
     watched, seconds = Watched(project), dict.fromkeys(ORDER, 0.0)
     last = time.monotonic()
     while watched.runs():
-        time.sleep(0.1)
+        time.sleep(GLANCE)
         now, step = time.monotonic(), watched.step()
         if step is not None:
             seconds[step] += now - last
