@@ -26,7 +26,7 @@ setup: .venv/installed
 
 .venv/installed: envs/requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --no-compile --require-hashes --requirement envs/requirements.txt
+	$(BIN)/pip install --require-hashes --requirement envs/requirements.txt
 	$(BIN)/pip install --no-deps --no-build-isolation --editable .
 	touch $@
 
