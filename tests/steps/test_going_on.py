@@ -93,7 +93,7 @@ def test_infer_of_other_settings_begins_anew(
 ) -> None:
     cut_off(data, tmp_path / "out", monkeypatch, 8)
     names = predicted(monkeypatch)
-    run_infer(data, tmp_path / "out", RECIPE.infer.model_copy(update={"scales": [1, 1.5]}))
+    run_infer(data, tmp_path / "out", RECIPE.infer.model_copy(update={"scales": (1, 1.5)}))
     assert len(names) == 12
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

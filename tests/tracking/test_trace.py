@@ -220,7 +220,7 @@ def test_a_row_of_variants_leads_to_its_own_steps() -> None:
     for variant in ("full", "plain"):
         out = Path(f"results/shapes/{variant}/0/val/scores.json")
         with step("score", {"data": DATA}, out):
-            out.parent.mkdir(parents=True)
+            out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(variant)
         inputs[variant] = out
     ablation = Path("results/ablation_shapes.csv")
