@@ -20,7 +20,7 @@ test-slow: setup
 	$(PYTEST) -m "slow and not faults"
 
 faults: setup
-	pytest tests/faults -rP --durations 15
+	pytest tests/faults --hypothesis-profile many -rP --durations 15
 
 setup: .venv/installed
 

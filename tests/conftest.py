@@ -9,10 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 COPIES = Path(__file__).parent / "golden"
 ORIGINALS = Path(__file__).parents[2] / "shared" / "golden"
+
+for profile, examples in (("few", 20), ("many", 1000)):  # in CI; by `make faults`
+    settings.register_profile(
+        profile,
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+settings.load_profile("few")
 
 Golden = dict[str, NDArray[Any]]
 Plant = Callable[[ModuleType, str, str], None]
