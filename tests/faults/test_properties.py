@@ -73,7 +73,8 @@ def test_the_label_of_a_cam(seed: int, classes: int, h: int, w: int, one: int, o
 def test_mutual_complement(seed: int, h: int, w: int, late: bool) -> None:
     rng = np.random.default_rng(seed)
     pseudo, refined, affinity = rng.choice([0, 1, 2, 255], (3, 1, h, w))
-    found = mutual(*map(torch.from_numpy, (pseudo, refined, affinity)), late).numpy()
+    maps = torch.from_numpy(pseudo), torch.from_numpy(refined), torch.from_numpy(affinity)
+    found = mutual(*maps, late=late).numpy()
     for place in np.ndindex(found.shape):
         p, r, a = pseudo[place], refined[place], affinity[place]
         named = {1, 2}
@@ -95,7 +96,7 @@ def test_propagation_along_the_affinity(seed: int, classes: int, h: int, w: int,
     cams, labels = drawn_cams(seed, classes, h, w)
     n = h * w
     affinity = np.random.default_rng(seed + 1).random((2, n, n))
-    given_tensors = map(torch.from_numpy, (cams, labels, affinity))
+    given_tensors = torch.from_numpy(cams), torch.from_numpy(labels), torch.from_numpy(affinity)
     found = propagated(*given_tensors, background=0.4, radius=radius).numpy()
     near = radius_mask(h, w, radius, torch.device("cpu")).numpy()
     places = [(i // w, i % w) for i in range(n)]
