@@ -167,7 +167,7 @@ def test_the_learning_rate(base: float, warmup: int, ratio: float, iterations: i
     rising = np.arange(min(warmup, iterations))
     if warmup:
         line = np.interp(rising, [0, warmup], [base * ratio, base])
-        np.testing.assert_allclose(rates[rising], line, rtol=1e-9)
+        np.testing.assert_allclose(rates[rising], line, rtol=1e-9, atol=1e-14 * base)
     falling = np.arange(len(rising), iterations)
     np.testing.assert_allclose(rates[falling], base * (1 - falling / iterations) ** power, rtol=1e-9)
     assert (np.diff(rates[falling]) < 0).all()
