@@ -7,6 +7,7 @@ A run is a dataset, or one training of its ablation: `<dataset>/<variant>/<seed>
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +19,9 @@ from unia.errors import UserError
 from unia.recipe import DATA_KINDS, SECTIONS, Ablation, Recipe
 
 TOP = ("size", "run", "recipe", "small", "datasets", "variants", "ablations")
-RESERVED = ("train", "val", "test", "ablation")  # folders beside those of a dataset's variants
+RESERVED = ("train", "val", "test", "ablation", "raw")  # files and folders beside those of such a name
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+SIZES = ("full", "small")
 
 EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+|[-+]?\d+\.\d*[eE]\d+")  # numbers to Python, text to YAML 1.1
 
@@ -35,7 +38,10 @@ class Params:
         self.run: list[str] = document["run"]
         self.recipes: dict[str, Recipe] = {name: self._recipe(name) for name in document["datasets"]}
         self.ablations: dict[str, Ablation] = {name: self._ablation(name) for name in document["ablations"]}
-        for variant in document["variants"]:  # those of no ablation too: a typo waits for nobody
+        for name in document["datasets"]:  # what is not in use now too: a typo waits for nobody
+            for size in SIZES:
+                self._recipe(name, size)
+        for variant in document["variants"]:
             self._recipe(f"{next(iter(document['datasets']))}/{variant}/0")
         for run in self.ablation_runs():
             self.recipes[run] = self._recipe(run)
@@ -68,20 +74,20 @@ class Params:
         for dataset, ablation in self.ablations.items():
             yield from (f"{dataset}/{v}/{seed}" for v in ablation.variants for seed in ablation.seeds)
 
-    def _layers(self, run: str) -> Iterator[tuple[str, ...]]:
+    def _layers(self, run: str, size: str) -> Iterator[tuple[str, ...]]:
         """Paths of the mappings that make up a run's recipe, first to last."""
         dataset, *variant = run.split("/")
         yield ("recipe",)
         yield ("datasets", dataset)
-        if self._document["size"] == "small":
+        if size == "small":
             yield ("small",)
         if variant and dataset in self._document["ablations"]:
             yield ("ablations", dataset, "changes")
         if variant:
             yield ("variants", variant[0])
 
-    def _recipe(self, run: str) -> Recipe:
-        layers = list(self._layers(run))
+    def _recipe(self, run: str, size: str = "") -> Recipe:
+        layers = list(self._layers(run, size or self.size))
         merged: dict[str, Any] = {}
         for layer in layers:
             merged = overlay(merged, _at(self._document, layer))
@@ -103,7 +109,8 @@ class Params:
             where = (*path, *(str(part) for part in first["loc"]))
             known = tuple(Ablation.model_fields)
             extra = first["type"] == "extra_forbidden"
-            self._refuse(where, _unknown(where[-1], known) if extra else first["msg"])
+            reason = "is missing" if first["type"] == "missing" else first["msg"]
+            self._refuse(where, _unknown(where[-1], known) if extra else reason.removeprefix("Value error, "))
         for variant in ablation.variants:
             if variant not in self._document["variants"]:
                 self._refuse((*path, "variants"), _unknown(variant, list(self._document["variants"])))
@@ -120,9 +127,12 @@ class Params:
             message = _unknown(location[-1], self._keys_beside(location, layers))
         elif first["type"] == "missing":
             message = "is missing"
+        elif first["type"] == "union_tag_invalid":
+            found = _short(_at(self._document, layers[1])["data"]["kind"])
+            message = f"kind must be one of {', '.join(DATA_KINDS)} (it is {found})"
         else:
             value = first["input"]
-            message = message if isinstance(value, Mapping) else f"{message} (it is {value!r})"
+            message = message if isinstance(value, Mapping) else f"{message} (it is {_short(value)})"
             if isinstance(value, str) and EXPONENT.fullmatch(value):
                 message += f"; YAML reads {value} as text: write {_number(value)}"
         missing = first["type"] == "missing"
@@ -130,7 +140,7 @@ class Params:
         order = layers if missing else reversed(layers)
         holders = [layer for layer in order if _holds(self._document, (*layer, *written))]
         path = (*(holders or layers[:1])[0], *location)
-        return self._line(path) + f"{'.'.join(path)}: {message}"
+        return self._told(path, message)
 
     def _keys_beside(self, location: Sequence[str], layers: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
         """The keys that the mapping at `location`'s parent may hold."""
@@ -148,13 +158,15 @@ class Params:
         for key in TOP:
             if key not in self._document:
                 raise UserError(f"{self._where}: {key}: is missing")
-        if self._document["size"] not in ("full", "small"):
-            self._refuse(("size",), f"must be full or small (it is {self._document['size']!r})")
+        if self._document["size"] not in SIZES:
+            self._refuse(("size",), f"must be full or small (it is {_short(self._document['size'])})")
         datasets = self._document["datasets"]
         if not isinstance(datasets, Mapping) or not datasets:
             self._refuse(("datasets",), "must name at least one dataset")
+        for name in datasets:
+            self._check_name("datasets", name)
         run = self._document["run"]
-        if not isinstance(run, list) or any(name not in datasets for name in run):
+        if not isinstance(run, list) or any(name not in list(datasets) for name in run):
             self._refuse(("run",), f"must be a list of datasets ({', '.join(datasets)})")
         layers: list[tuple[tuple[str, ...], Sequence[str]]] = [
             (("recipe",), SECTIONS),
@@ -167,10 +179,25 @@ class Params:
             if not isinstance(self._document[key], Mapping):
                 self._refuse((key,), "must be a mapping ({} for none)")
         for name, changes in self._document["variants"].items():
-            if not re.fullmatch(r"[A-Za-z]\w*", name) or name in RESERVED:
-                self._refuse(("variants", name), "must be a plain name (letters, digits, _), and no split")
-            if not isinstance(changes, Mapping):
-                self._refuse(("variants", name), "must be a mapping ({} for the method as it is)")
+            self._check_name("variants", name)
+            self._check_changes(("variants", name), changes)
+        for name, about in self._document["ablations"].items():
+            if isinstance(about, Mapping) and "changes" in about:
+                self._check_changes(("ablations", str(name), "changes"), about["changes"])
+
+    def _check_name(self, key: str, name: object) -> None:
+        """What becomes part of paths and of commands."""
+        if not isinstance(name, str) or not PLAIN.fullmatch(name) or name in RESERVED:
+            what = "must be a plain name (a letter, then letters, digits, _ or -)"
+            self._refuse((key, str(name)), f"{what}, and none of {', '.join(RESERVED)}")
+
+    def _check_changes(self, path: tuple[str, ...], changes: object) -> None:
+        """Changes of a recipe: of any section but data, which is the dataset's."""
+        if not isinstance(changes, Mapping):
+            self._refuse(path, "must be a mapping ({} for the method as it is)")
+        for key in changes:
+            if key not in SECTIONS:
+                self._refuse((*path, key), _unknown(key, SECTIONS))
 
     def _check_layer(self, path: tuple[str, ...], sections: Sequence[str]) -> None:
         """Each layer holds every section (DVC follows them by name), and no other."""
@@ -187,7 +214,11 @@ class Params:
                 self._refuse(path, f"lacks the section {key}; write `{key}: {{}}`")
 
     def _refuse(self, path: tuple[str, ...], message: str) -> NoReturn:
-        raise UserError(self._line(path) + f"{'.'.join(map(str, path))}: {message}")
+        raise UserError(self._told(path, message))
+
+    def _told(self, path: tuple[str, ...], message: str) -> str:
+        """One line, whatever stands in a key."""
+        return " ".join(f"{self._line(path)}{'.'.join(map(str, path))}: {message}".split())
 
     def _line(self, path: tuple[str, ...]) -> str:
         """`params.yaml:12: `, the line of `path` or of what holds it."""
@@ -208,13 +239,13 @@ def load(path: Path, settings: Sequence[str] = ()) -> Params:
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; save it as such") from None
     try:
-        document = yaml.safe_load(text)
         lines: dict[tuple[str, ...], int] = {}
-        for key, line in _lines(yaml.compose(text, Loader=yaml.SafeLoader)):
+        for key, line in _lines(yaml.compose(text, Loader=_WithoutAliases)):
             if key in lines:  # YAML would silently take the last one
                 raise UserError(f"{path}:{line}: {'.'.join(key)}: stands in line {lines[key]} already")
             lines[key] = line
-    except yaml.YAMLError as error:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates and numbers that are none
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, Mapping):
         raise UserError(f"{path}: must be a mapping with {', '.join(TOP)}")
@@ -259,12 +290,24 @@ def _setting(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: must read KEY=VALUE, for instance recipe.crf.iterations=5")
     tree: Any
     try:
-        tree = yaml.safe_load(value)
-    except yaml.YAMLError:
+        tree = yaml.load(value, Loader=_WithoutAliases)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"--set {text}: the value is not valid YAML") from None
     for part in reversed(key.split(".")):
         tree = {part: tree}
     return tree
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    """YAML whose size is what is written: an alias of aliases can stand for billions of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.get_event()
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*) are not read; write it out", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 def _lines(node: yaml.Node | None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
@@ -295,6 +338,11 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _tuples(below) for key, below in value.items()}
     return tuple(_tuples(below) for below in value) if isinstance(value, list) else value
+
+
+def _short(value: object) -> str:
+    """A value as one reads it, however long it is."""
+    return reprlib.repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _number(text: str) -> str:

@@ -6,3 +6,6 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 1.
     """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))  # names of files may hold anything

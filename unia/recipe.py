@@ -3,16 +3,22 @@
 A dataset's `Recipe` is read and merged by `unia.config`; `STEPS` says which step reads which section.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
+MOST = 10**9  # of anything: beyond it, a slip of the keyboard
+
+Positive = Annotated[int, Field(gt=0, le=MOST)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
 Mirrors = tuple[Annotated[str, Field(pattern=r"^(https?|file)://")], ...]
 Scales = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 
@@ -27,13 +33,21 @@ class ViT(Section):
     img_size: Positive | None = None
     patch_size: Positive | None = None
     embed_dim: Positive | None = None
-    depth: Annotated[int, Field(ge=3)] | None = None
+    depth: Annotated[int, Field(ge=3, le=1000)] | None = None
     num_heads: Positive | None = None
+
+    @model_validator(mode="after")
+    def _divide(self) -> "ViT":
+        for part, whole in (("patch_size", "img_size"), ("num_heads", "embed_dim")):
+            one, other = getattr(self, part), getattr(self, whole)
+            if one and other and other % one:
+                raise ValueError(f"{part}: {one} must divide {whole}: {other}")
+        return self
 
 
 class Model(Section):
-    backbone: str
-    weights: str | None
+    backbone: Name
+    weights: Name | None
     vit: ViT
     uncertainty: bool
     hidden: Positive
@@ -43,6 +57,12 @@ class Model(Section):
     mean_mlp: Literal["shared", "separate"]
     decoder: Positive
     dilation: Positive
+
+    @property
+    def patch(self) -> int | None:
+        """Side of a patch in pixels, so far as it is said here: by `vit`, or in the backbone's name."""
+        named = re.search(r"_patch(\d+)_", self.backbone)
+        return self.vit.patch_size or (int(named[1]) if named else None)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Model":
@@ -101,20 +121,26 @@ class Losses(Section):
     segmentation: SwitchedLoss
     energy: EnergyLoss
 
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> "Losses":
+        if not any(getattr(self, name).weight for name in type(self).model_fields):
+            raise ValueError("every weight is 0: nothing would be learned")
+        return self
+
 
 class Train(Section):
-    seed: Count
+    seed: Seed
     crop: Positive
     batch: Positive
     accumulate: Positive
     iterations: Positive
-    lr: PositiveFloat
-    head_lr: PositiveFloat
+    lr: Rate
+    head_lr: Rate
     weight_decay: Weight
     warmup: Count
-    warmup_ratio: PositiveFloat
+    warmup_ratio: Rate
     power: PositiveFloat
-    crop_scale: tuple[Fraction, Fraction]
+    crop_scale: tuple[Rate, Rate]
     mirror: Fraction
     jitter: tuple[Weight, Weight, Weight, Annotated[float, Field(ge=0, le=0.5)]]
     jitter_probability: Fraction
@@ -126,9 +152,11 @@ class Train(Section):
     deterministic: bool
 
     @model_validator(mode="after")
-    def _parts_divide(self) -> "Train":
+    def _consistent(self) -> "Train":
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate: {self.accumulate} must divide batch: {self.batch}")
+        if self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError("crop_scale: the first must not be above the second")
         return self
 
 
@@ -156,15 +184,15 @@ class AnyData(Section):
 
 class ShapesData(AnyData):
     kind: Literal["shapes"]
-    size: Annotated[int, Field(ge=32)]
+    size: Annotated[int, Field(ge=32, le=MOST)]
     train: Positive
     val: Positive
-    seed: Count
+    seed: Seed
 
 
 class VocData(AnyData):
     kind: Literal["voc"]
-    source: str | None
+    source: Name | None
     mirrors: Mirrors = ()
     augmented: Literal["zip", "sbd"]
     labels: Literal["annotations", "masks"]
@@ -172,7 +200,7 @@ class VocData(AnyData):
 
 class CocoData(AnyData):
     kind: Literal["coco"]
-    source: str | None
+    source: Name | None
     mirrors: Mirrors = ()
     crowd: Literal["paint", "skip", "ignore"]
     min_area: Count
@@ -196,12 +224,12 @@ class Tile(Section):
 
 class AcdcData(AnyData):
     kind: Literal["acdc"]
-    source: str | None
+    source: Name | None
     target: Literal["classes", "heart"]
     tags: Literal["slice", "tile"]
     tile: Tile
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
-    seed: Count
+    seed: Seed
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]]
 
     @model_validator(mode="after")
@@ -215,7 +243,7 @@ class ImagesData(AnyData):
     """Own images, with labels.csv beside them."""
 
     kind: Literal["images"]
-    source: str
+    source: Name
     classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=254)]
     licence: str = ""
     citation: str = ""
@@ -224,8 +252,10 @@ class ImagesData(AnyData):
     def _distinct(self) -> "ImagesData":
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("classes: each may be named once")
-        if any(not name.strip() or ";" in name for name in self.classes):
-            raise ValueError("classes: names may not be empty, nor hold a ;")
+        if any(not name or name != name.strip() or ";" in name for name in self.classes):
+            raise ValueError("classes: names may not be empty, nor hold a ; or begin or end with a space")
+        if not all(name.isprintable() for name in self.classes):
+            raise ValueError("classes: names may hold letters and signs that can be printed")
         return self
 
 
@@ -251,17 +281,27 @@ class Recipe(Section):
                 "model.uncertainty: false leaves losses.distribution nothing to compare; "
                 "set losses.distribution.weight: 0"
             )
-        patch = self.model.vit.patch_size
-        for name, crop in (("train.crop", self.train.crop), ("infer.crop", self.infer.crop)):
-            if patch is not None and crop % patch:
-                raise ValueError(f"{name}: {crop} is no multiple of model.vit.patch_size: {patch}")
+        patch = self.model.patch or 1
+        for name, crop, scales in (
+            ("train.crop", self.train.crop, self.pseudo_label.cam_scales),
+            ("infer.crop", self.infer.crop, (*self.pseudo_label.cam_scales, *self.infer.scales)),
+        ):
+            if crop % patch:
+                said = "patch_size in model.vit, or the name of model.backbone"
+                raise ValueError(f"{name}: {crop} is no multiple of the ViT's patch: {patch} ({said})")
+            if int(crop * min(scales)) < patch:
+                raise ValueError(
+                    f"{name}: {crop} times the scale {min(scales)} is less than a patch: {patch}"
+                )
+            if crop * max(scales) > MOST:
+                raise ValueError(f"{name}: {crop} times the scale {max(scales)} is no size of an image")
         return self
 
 
 class Ablation(Section):
     """Which variants of the method a dataset's ablation trains, with which seeds."""
 
-    seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     variants: Annotated[tuple[str, ...], Field(min_length=1)]
     changes: Mapping[str, Any]
 

@@ -4,7 +4,6 @@ A NIfTI array is X x Y x Z. A slice is shown with rows along Y and columns along
 `volume[:, :, index].T`, so that nothing is resampled and `volume_of` brings it back exactly.
 """
 
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -14,8 +13,6 @@ from typing import Any, TypeVar
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -34,10 +31,6 @@ CITATION = (
     "Bernard et al., Deep Learning Techniques for Automatic MRI Cardiac Multi-structures Segmentation "
     "and Diagnosis: Is the Problem Solved?, IEEE TMI 2018"
 )
-
-UNREADABLE = (
-    OSError, EOFError, ValueError, TypeError, MemoryError, zlib.error, ImageFileError, HeaderDataError,
-)  # fmt: skip
 
 T = TypeVar("T", bound=np.generic)
 
@@ -218,7 +211,7 @@ def _load(path: Path) -> tuple[NDArray[Any], bytes]:
         volume = nibabel.Nifti1Image.from_filename(path)
         array = np.asarray(volume.dataobj)
         usable = array.ndim == 3 and array.size > 0 and bool(np.isfinite(array).all())
-    except UNREADABLE as error:
+    except Exception as error:  # nibabel's readers of damaged files raise of every kind
         raise UserError(f"{path}: cannot be read ({error})") from None
     if not usable:
         raise UserError(f"{path}: must be X x Y x Z finite numbers, is {array.shape}")

@@ -62,13 +62,13 @@ def _sample(config: ImagesData, root: Path, row: Mapping[str, str]) -> tuple[str
         raise UserError(f"{unknown[0]!r} is none of data.classes: {', '.join(config.classes)}")
     labels = tuple(sorted({config.classes.index(name) + 1 for name in names}))
     image = _below(root, row["image"])
-    mask = _below(root, row["mask"]) if row["mask"] else None
+    mask = _below(root, row["mask"]) if row.get("mask") else None
     name = "_".join(PurePosixPath(row["image"]).with_suffix("").parts)
     return row["split"], Sample(name, image, mask, labels)
 
 
 def _below(root: Path, path: str) -> Path:
-    if not path:
+    if not PurePosixPath(path).name:
         raise UserError("names no image")
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise UserError(f"{path!r} must be a path below {root}")

@@ -92,7 +92,7 @@ def load_split(folder: Path, split: str) -> Split:
     try:
         with table.open(encoding="utf-8", newline="") as file:
             samples = tuple(_sample(row) for row in csv.DictReader(file))
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(f"{table}: cannot be read ({error}); run the prepare step again") from None
     unions = {name: tuple(ids) for name, ids in about["unions"].items()}
     classes = tuple(about["classes"])

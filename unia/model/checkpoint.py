@@ -4,7 +4,6 @@ Nothing is unpickled: `torch.load` runs with `weights_only=True`.
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +72,7 @@ def read_header(path: Path) -> Header:
             described = json.loads((file.metadata() or {})["unia"])
         model = Model.model_validate(_tuples(described["model"]))
         return Header(model, tuple(described["classes"]), described["dataset"], described["iteration"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
         hint = (
             "import a reference checkpoint with `unia checkpoint import`" if path.exists() else "train first"
         )
@@ -85,14 +84,21 @@ def load(path: str | Path) -> UniA:
     """The network of one of our checkpoints, in eval mode, on the CPU, in float32."""
     path = Path(path)
     header = read_header(path)
+    tensors = _read_safetensors(path)
+    with torch.device("meta"):  # a header may ask for any amount of memory: first see what it is for
+        _check_fit(build(header.model, len(header.classes)).state_dict(), tensors, str(path))
     model = build(header.model, len(header.classes))
-    load_tensors(model, load_file(path), str(path))
+    load_tensors(model, tensors, str(path))
     return model.eval()
 
 
 def load_tensors(model: UniA, tensors: Mapping[str, Tensor], where: str) -> None:
     """Put `tensors` into `model`; UserError names every missing, extra or misshapen one."""
-    own = model.state_dict()
+    _check_fit(model.state_dict(), tensors, where)
+    model.load_state_dict(dict(tensors))
+
+
+def _check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:
     problems = [f"{name} is missing" for name in own if name not in tensors]
     problems += [f"{name} is unknown" for name in tensors if name not in own]
     problems += [
@@ -103,15 +109,23 @@ def load_tensors(model: UniA, tensors: Mapping[str, Tensor], where: str) -> None
     if problems:
         more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise UserError(f"{where}: does not fit the model: {'; '.join(problems[:10])}{more}")
-    model.load_state_dict(dict(tensors))
 
 
 def load_backbone(model: UniA, path: Path) -> None:
     """Start the backbone from a file of timm's tensors (.safetensors, or a state dict of torch)."""
-    tensors = load_file(path) if path.suffix == ".safetensors" else read_state_dict(path)
+    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else read_state_dict(path)
     prefix = "backbone.vit."
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(prefix)}
     load_tensors(model, own | {prefix + name: tensor for name, tensor in tensors.items()}, str(path))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: no readable safetensors ({error})") from None
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -124,7 +138,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # torch's readers of damaged files raise of every kind
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: not a plain state dict of tensors, refused ({reason})") from None
     if isinstance(loaded, Mapping) and "model_state_dict" in loaded:

@@ -7,7 +7,6 @@ somewhere; the others could not win a pixel.
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -90,23 +89,31 @@ def likely(maps: Sequence[Tensor], size: tuple[int, int], floor: float) -> Tenso
 
 def _refine_sample(config: Crf, logits: Path, classes: int, out: Path, sample: Sample) -> None:
     image = read_image(sample.image)
-    path = logits / f"{sample.name}.npz"
-    try:
-        with np.load(path) as stored:
-            maps = [torch.from_numpy(stored[name]).float() for name in stored.files]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run infer for this split again") from None
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise UserError(f"{path}: no readable logits ({error}); run infer again") from None
-    shapes = [tuple(one.shape) for one in maps]
-    if not maps or any(len(shape) != 3 or shape[0] != classes for shape in shapes):
-        raise UserError(f"{path}: holds {shapes}, not maps of {classes} classes; run infer again")
+    maps = read_logits(logits / f"{sample.name}.npz", classes)
     size = (image.shape[0], image.shape[1])
     ids = likely(maps, size, config.probability_floor)
     probability = logits_at([one[ids] for one in maps], size).softmax(0)
     label = refine(config, image, ids.numpy().astype(np.uint8), probability.numpy())
     with atomic(_label(out, sample)) as temporary:
         write_label(temporary, label)
+
+
+def read_logits(path: Path, classes: int) -> list[Tensor]:
+    """The stored logits of an image, `classes` (with the background) h w at each scale, float32.
+
+    UserError, naming the file, where it is missing or holds something else.
+    """
+    try:
+        with np.load(path) as stored:
+            maps = [torch.from_numpy(stored[name]).float() for name in stored.files]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run infer for this split again") from None
+    except Exception as error:  # numpy's and zipfile's readers of damaged files raise of every kind
+        raise UserError(f"{path}: no readable logits ({error}); run infer again") from None
+    shapes = [tuple(one.shape) for one in maps]
+    if not maps or any(len(shape) != 3 or shape[0] != classes or 0 in shape for shape in shapes):
+        raise UserError(f"{path}: holds {shapes}, not maps of {classes} classes; run infer again")
+    return maps
 
 
 def _label(folder: Path, sample: Sample) -> Path:

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def read_receipt(path: Path) -> Receipt:
         whole = _text(receipt) == text and receipt["sha256"] == _hash(_text(body))
     except FileNotFoundError:
         raise UserError(f"{path}: no such receipt; run the step that writes it again") from None
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         whole = False
     if not whole:
         raise UserError(f"{path}: is not what a step wrote: the receipt was changed; run the step again")
@@ -100,7 +101,7 @@ def files_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
         listed = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such list of files; run the step that writes it again") from None
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}); run the step that writes it again") from None
     if hashlib.sha256(listed).hexdigest() != entry["sha256"]:
         raise UserError(f"{path}: is not the list that its receipt holds the hash of; run the step again")

@@ -112,7 +112,7 @@ class State:
             self.made_of: dict[str, str] = header["made_of"]
             self.rows: list[Row] = header["rows"]
             self.whole = True
-        except (OSError, SafetensorError, KeyError, ValueError):
+        except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError):
             self.whole = False
 
     def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
