@@ -163,7 +163,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
             pass
     with alone(target):
         pass
-    assert names(tmp_path) == {"new"}
+    assert names(tmp_path) == set()
 
 
 def test_a_full_disk_names_the_output_not_the_file_in_it(tmp_path: Path) -> None:

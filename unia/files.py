@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ def alone(target: Path) -> Iterator[None]:
     """Keep other processes from making `target` meanwhile; UserError where one is at it."""
     path = target.with_name(f".{target.name}.lock")
     lock = FileLock(path, timeout=0)
+    made = [folder for folder in path.parents if not folder.exists()]
     with _naming(target):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -79,6 +80,9 @@ def alone(target: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         lock.release()
+        with suppress(OSError):  # a folder that holds something stays
+            for folder in made:
+                folder.rmdir()
 
 
 def no_room(error: Exception) -> bool:

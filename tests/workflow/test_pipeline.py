@@ -146,7 +146,11 @@ def real(name: str) -> Path:
 )
 def test_real_data(dataset: str, some: Callable[[Path], Path], columns: list[str], tmp_path: Path) -> None:
     source = some(tmp_path / "source")
-    fewer = ("recipe.crf.iterations=1", "datasets.acdc.data.tile.stride=64")
+    fewer = (
+        "recipe.crf.iterations=1",
+        "datasets.acdc.data.tile.stride=64",
+        "datasets.acdc.data.val_fraction=0.5",
+    )
     settings = (f"datasets.{dataset}.data.source={source}", *fewer)
     project = Project(tmp_path / "project", (*TINY, *settings))
     for step in project.steps(f"results/{dataset}_val.csv"):
