@@ -168,6 +168,7 @@ class Infer(Section):
 
 class Crf(Section):
     iterations: Count
+    settled: Fraction
     gaussian_sxy: PositiveFloat
     gaussian_compat: Weight
     bilateral_sxy: PositiveFloat

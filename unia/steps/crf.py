@@ -19,6 +19,7 @@ from unia.files import atomic, content, resumed
 from unia.identity import digest, of_code, of_parameters, of_split
 from unia.progress import say
 from unia.recipe import Crf
+from unia.refine.dense_crf import mean_field
 from unia.refine.logits import logits_at
 from unia.steps.parallel import for_each
 
@@ -54,22 +55,7 @@ def refine(
     """
     if len(classes) == 1:
         return np.full(image.shape[:2], classes[0], dtype=np.uint8)
-    # Imported in the worker, where OpenMP has been told to use one thread.
-    from pydensecrf.densecrf import DenseCRF2D
-    from pydensecrf.utils import unary_from_softmax
-
-    height, width = image.shape[:2]
-    field = DenseCRF2D(width, height, len(classes))
-    field.setUnaryEnergy(unary_from_softmax(probability.astype(np.float32)))
-    field.addPairwiseGaussian(sxy=config.gaussian_sxy, compat=config.gaussian_compat)
-    field.addPairwiseBilateral(
-        sxy=config.bilateral_sxy,
-        srgb=config.bilateral_srgb,
-        rgbim=np.array(image, order="C"),  # it takes no read-only array
-        compat=config.bilateral_compat,
-    )
-    found = np.asarray(field.inference(config.iterations)).reshape(len(classes), height, width)
-    label: NDArray[np.uint8] = classes[found.argmax(axis=0)]
+    label: NDArray[np.uint8] = classes[mean_field(config, image, probability)]
     return label
 
 
