@@ -7,7 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from unia.model.names import known
 
 MOST = 10**9  # of anything: beyond it, a slip of the keyboard
 
@@ -46,7 +48,7 @@ class ViT(Section):
 
 
 class Model(Section):
-    backbone: Name
+    backbone: Annotated[str, AfterValidator(known)]
     weights: Name | None
     vit: ViT
     uncertainty: bool

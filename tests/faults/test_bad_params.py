@@ -24,7 +24,7 @@ MAY_BE: dict[str, set[str]] = {
         *("weights", "mutual_after"),  # from scratch; never
         *("img_size", "patch_size", "embed_dim", "depth", "num_heads"),  # the backbone's own
     },
-    "text": {"backbone", "weights", "source"},  # names and paths: the step that reads them refuses
+    "text": {"weights", "source"},  # names and paths: the step that reads them refuses
     "boolean": {"uncertainty", "train_affinity_bias", "deterministic"},
     "a list": {"run"},
     "huge": {"seed", "seeds"},
@@ -126,6 +126,12 @@ CONTRADICTIONS = [
     ("datasets.shapes.model.vit.img_size=62", "vit: patch_size: 5 must divide img_size: 62"),
     ("datasets.shapes.model.vit.num_heads=5", "vit: num_heads: 5 must divide embed_dim: 96"),
     ("small.model.vit.num_heads=5", "small.model.vit: num_heads: 5 must divide embed_dim: 96"),
+    ("recipe.model.backbone=vit_bse_patch16_224", "name; did you mean 'vit_base_patch16_224'? (it is"),
+    ("recipe.model.backbone=resnet50", "recipe.model.backbone: timm has no plain vision transformer of this"),
+    (
+        "variants.small_backbone.model.backbone=vit_small_patch16_224.augreg_in21k_ft_in1",
+        "timm has no weights 'augreg_in21k_ft_in1'; did you mean 'augreg_in21k_ft_in1k'? (it is",
+    ),
     ("recipe.model.hidden=1000", "model: heads: 16 must divide hidden: 1000"),
     ("datasets.coco.train.accumulate=3", "datasets.coco.train: accumulate: 3 must divide batch: 8"),
     ("recipe.train.crop_scale=[1.0, 0.3]", "train: crop_scale: the first must not be above the second"),

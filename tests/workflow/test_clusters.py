@@ -10,7 +10,7 @@ ROW = re.compile(r"^\| (\w+) \| ([\d,]*) ?\| ([\d,]+) \| ([\d,]+) \| ", re.MULTI
 
 def test_every_rule_asks_for_what_the_table_says(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    profile = ("--dry-run", "--profile", "workflow/profiles/slurm")
+    profile = ("--dry-run", "--profile", "profiles/slurm")
     printed = project.ok("snakemake", *profile, "results/voc_val.csv")
     asked = {
         rule: dict(re.findall(r"(\w+)=([^,\s]+)", resources))

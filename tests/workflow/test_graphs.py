@@ -61,12 +61,15 @@ def test_stages_follow_the_sections_that_their_step_reads(step: str) -> None:
     assert set(stage.get("params", [])) == expected
 
 
-def test_an_unknown_parameter_stops_the_workflow_with_its_line(tmp_path: Path) -> None:
+def test_an_unknown_parameter_stops_both_with_its_line(tmp_path: Path) -> None:
     project = Project(tmp_path)
     params = tmp_path / "params.yaml"
     params.write_text(params.read_text().replace("  crf:\n    iterations:", "  crf:\n    iteratons:", 1))
     line = 1 + params.read_text().splitlines().index("    iteratons: 10")
-    done = project.run("snakemake", "--dry-run", "results/shapes_val.csv")
-    assert done.returncode != 0
-    assert f"params.yaml:{line}: recipe.crf.iteratons: unknown key; did you mean 'iterations'?" in done.stdout
-    assert "Traceback" not in done.stdout
+    for command in (("snakemake", "--dry-run"), ("snakemake", "--cores", "1"), ("dvc", "repro")):
+        done = project.run(*command)
+        assert done.returncode != 0
+        reason = f"params.yaml:{line}: recipe.crf.iteratons: unknown key; did you mean 'iterations'?"
+        assert done.stdout.count(reason) == 1
+        assert "Traceback" not in done.stdout
+        assert not (tmp_path / "data").exists()

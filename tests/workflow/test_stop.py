@@ -51,3 +51,19 @@ def test_sigterm_saves_the_rule_fails_and_the_next_run_goes_on(by_snakemake: Pro
     assert f"goes on from iteration {iteration}" in project.ok("snakemake", "--cores", "1", MODEL)
     assert (tmp_path / MODEL).exists()
     assert not (tmp_path / STATE).exists()
+
+
+def test_what_snakemake_has_not_noted_as_whole_is_made_again(tmp_path: Path) -> None:
+    """Killed when the output is there and the rule has not ended yet."""
+    project, raw = Project(tmp_path / "project"), "data/raw/shapes.json"
+    snakemake = subprocess.Popen(
+        ["snakemake", "--cores", "1", raw], cwd=project.folder, env=project.environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    while not (project.folder / raw).exists():
+        assert snakemake.poll() is None
+        time.sleep(0.005)
+    os.killpg(snakemake.pid, signal.SIGKILL)
+    snakemake.wait()
+    project.ok("snakemake", "--unlock")
+    assert project.rules(raw) == ["download"]

@@ -27,7 +27,7 @@ def class_bars(document: Path) -> Figure:
     for kind, marker in DOTS.items():
         if kind in iou:
             axes.plot(iou[kind], places, marker, markersize=5, label=kind)
-    axes.set_yticks(places, names, fontsize=7)
+    axes.set_yticks(places, names, fontsize=7, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("IoU in percent", fontsize=8)

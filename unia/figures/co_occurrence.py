@@ -36,7 +36,8 @@ def co_occurrence(scores: Path, data: Path) -> Figure:
         axes.plot(*(100 * points.T), marker, markersize=4, alpha=0.7, label=f"{kind}{_correlation(points)}")
         named += [(float(y[i, j]), float(x[i, j]), f"{names[i]} on {names[j]}") for i, j in pairs]
     for height, right, name in sorted(named, reverse=True)[:NAMED]:
-        axes.annotate(name, (100 * right, 100 * height), (4, 3), textcoords="offset points", fontsize=6)
+        place = (100 * right, 100 * height)
+        axes.annotate(name, place, (4, 3), textcoords="offset points", fontsize=6, parse_math=False)
     axes.set_xlabel("images of the class that also hold the other class, % (labels of train)", fontsize=8)
     axes.set_ylabel("pixels given to the class that are the other's, %", fontsize=8)
     axes.tick_params(labelsize=7)

@@ -54,7 +54,7 @@ def _draw(line: Sequence[Axes], row: Row) -> None:
     step = -(-max(row.image.shape[:2]) // PIXELS)
     image = row.image[::step, ::step]
     line[0].imshow(image)
-    line[0].set_ylabel(f"{row.name}\nmIoU {100 * row.miou:.1f}", fontsize=6)
+    line[0].set_ylabel(f"{row.name}\nmIoU {100 * row.miou:.1f}", fontsize=6, parse_math=False)
     _label(line[1], row.truth[::step, ::step])
     _heat(line[2], row.maps.cam[::step, ::step], image)
     _heat(line[3], row.maps.cam_aux[::step, ::step], image)

@@ -42,7 +42,8 @@ class Backbone(nn.Module):
             hint = "; `unia weights` makes a file of them where there is a network" if pretrained else ""
             reason = " ".join(str(error).split())
             raise UserError(f"model.backbone: {what} {name!r}: {reason}{hint}") from None
-        if not isinstance(vit, VisionTransformer) or not hasattr(vit.blocks[-1].attn, "qkv"):
+        attention = getattr(vit.blocks[-1], "attn", None) if isinstance(vit, VisionTransformer) else None
+        if not hasattr(attention, "qkv"):
             raise UserError(f"model.backbone: {name!r} is no plain vision transformer of timm")
         self.vit = vit
         self.width: int = vit.embed_dim

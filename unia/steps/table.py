@@ -82,8 +82,8 @@ def confusion_figure(scores: Path) -> "Figure":
     axes = figure.subplots()
     drawn = axes.imshow(percent, vmin=0, vmax=100, cmap="Blues")
     figure.colorbar(drawn, ax=axes, label="% of the true class", shrink=0.8)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true", title=f"{kind}, {document['dataset']} {document['split']}")
     return figure
 
