@@ -12,19 +12,21 @@ from unia.errors import UserError
 from unia.recipe import STEPS
 
 
-def typed(value):
-    """Nested values of `--config` come as text: read what they say."""
+def typed(value, written=None):
+    """What `--config` has changed of the values `written` comes as text where it is nested: read what it says."""
+    if value == written or not isinstance(value, (dict, list, str)):
+        return value
     if isinstance(value, dict):
-        return {key: typed(below) for key, below in value.items()}
+        below = written if isinstance(written, dict) else {}
+        return {key: typed(value[key], below.get(key)) for key in value}
     if isinstance(value, list):
-        return [typed(below) for below in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+        return [typed(item) for item in value]
+    return yaml.safe_load(value)
 
 
 try:
-    CHANGED = settings_between(
-        yaml.safe_load(Path("params.yaml").read_text()), typed(config)
-    )
+    WRITTEN = yaml.safe_load(Path("params.yaml").read_text())
+    CHANGED = settings_between(WRITTEN, typed(config, WRITTEN))
     SETTINGS = [*os.environ.get("UNIA_SET", "").splitlines(), *CHANGED]
     PARAMS = load(Path("params.yaml"), SETTINGS)
 except UserError as error:
