@@ -157,7 +157,7 @@ def test_small_is_laid_over_every_dataset() -> None:
         recipe = small.recipe(name)
         assert recipe.train.iterations == 200
         assert recipe.model.vit.patch_size == 8
-        assert recipe.train.crop == recipe.infer.crop == 96
+        assert recipe.train.crop == recipe.infer.crop == 64
         # what small does not name stays the dataset's own
         assert recipe.data == full.recipe(name).data
         assert recipe.pseudo_label.high == full.recipe(name).pseudo_label.high
