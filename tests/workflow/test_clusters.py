@@ -10,14 +10,14 @@ ROW = re.compile(r"^\| (\w+) \| ([\d,]*) ?\| ([\d,]+) \| ([\d,]+) \| ", re.MULTI
 
 def test_every_rule_asks_for_what_the_table_says(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    profile = ("--dry-run", "--profile", "profiles/slurm")
-    printed = project.ok("snakemake", *profile, "results/voc_val.csv")
+    targets = ("reported", "results/ablation_shapes.csv", "results/shapes/val/volumes")
+    printed = project.ok("snakemake", "--dry-run", "--profile", "profiles/slurm", *targets)
     asked = {
         rule: dict(re.findall(r"(\w+)=([^,\s]+)", resources))
         for rule, resources in re.findall(r"^rule (\w+):.*?^    resources: (.*?)$", printed, re.M | re.S)
     }
     rows = ROW.findall((ROOT / "docs/clusters.md").read_text())
-    assert {rule for rule, *_ in rows} == set(asked)
+    assert {rule for rule, *_ in rows} == set(asked) - {"reported"}  # which only names what is wanted
     for rule, *numbers in rows:
         gpu, memory, minutes = (number.replace(",", "") for number in numbers)
         found = asked[rule]
