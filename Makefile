@@ -20,7 +20,7 @@ test-slow: setup
 	$(PYTEST) -m "slow and not faults"
 
 faults: setup
-	pytest tests/faults --hypothesis-profile many -rP --durations 15
+	$(PYTEST) --dist worksteal --hypothesis-profile many -rP tests/faults
 
 setup: .venv/installed
 

@@ -121,8 +121,7 @@ class Run:
             yield
         except Exception as error:
             mlflow, self._mlflow = self._mlflow, None
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            say(f"warning: MLflow does not record this step: {reason}")
+            say(f"warning: MLflow does not record this step: {_reason(error)}")
             if mlflow is not None:
                 _abandon(mlflow)
 
@@ -248,7 +247,13 @@ def _abandon(mlflow: Any) -> None:
         return
 
 
+def _reason(error: Exception) -> str:
+    """The first line of what `error` says, but for the preface that SQLAlchemy may put before it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if not line.startswith("(raised as a result of")), lines[0])
+
+
 def _quiet() -> None:
-    """Keep MLflow's and its migrations' chatter off the step's own lines."""
+    """Keep MLflow's and its migrations' chatter, and their tracebacks, off the step's own lines."""
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
