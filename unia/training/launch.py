@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from unia.steps.parallel import cores
 
 PATIENCE = 20.0  # seconds to wait to be ended: so that the cause is known before its consequences
 GRACE = 60  # seconds to finish a step and save it
+GLANCE = 1.0  # seconds between two looks whether the launcher is there
 
 
 def launched() -> bool:
@@ -63,6 +65,8 @@ def launch(processes: int) -> None:
 @contextmanager
 def one_voice() -> Iterator[None]:
     """In one of several processes: leave the message of a failure to the one that launched them."""
+    if launched():
+        _end_with_launcher()
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -76,6 +80,18 @@ def one_voice() -> Iterator[None]:
             raise SystemExit(1) from None
         time.sleep(PATIENCE)
         raise SystemExit(1) from None
+
+
+def _end_with_launcher() -> None:
+    """Where the launcher is killed nobody waits for this process any more: it ends too."""
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(GLANCE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _fellow_lost(error: BaseException) -> bool:
