@@ -155,14 +155,14 @@ def test_small_is_laid_over_every_dataset() -> None:
     assert (full.size, small.size) == ("full", "small")
     for name in ("voc", "coco", "acdc"):
         recipe = small.recipe(name)
-        assert recipe.train.iterations == 200
+        assert recipe.train.iterations == 500
         assert recipe.model.vit.patch_size == 8
         assert recipe.train.crop == recipe.infer.crop == 64
         # what small does not name stays the dataset's own
         assert recipe.data == full.recipe(name).data
         assert recipe.pseudo_label.high == full.recipe(name).pseudo_label.high
         assert recipe.losses.ptc.weight == full.recipe(name).losses.ptc.weight
-        assert recipe.losses.ptc.after == 50
+        assert recipe.losses.ptc.after == 350
 
 
 def test_settings_are_laid_over_the_file() -> None:

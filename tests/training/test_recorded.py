@@ -25,7 +25,7 @@ def test_recorded_steps_train_as_plain_ones_do(monkeypatch: pytest.MonkeyPatch) 
 
 def losses_of_steps() -> Tensor:
     """20 steps of the small model, its sampled term off: losses, one row a step."""
-    settings = ["size=small", "small.train.precision=float32"]
+    settings = ["size=small", "small.train.lr=3.0e-4", "small.train.head_lr=6.0e-4"]
     recipe = load(Path("params.yaml"), settings).recipe("voc")
     device = torch.device("cuda")
     torch.manual_seed(0)
@@ -36,7 +36,7 @@ def losses_of_steps() -> Tensor:
     active = frozenset(type(recipe.losses).model_fields) - {"distribution"}
     plan = Plan(active=active, mutual=frozenset({"affinity"}), late=True)
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(20, 4, 3, 96, 96, generator=generator)
+    images = torch.randn(20, 4, 3, 64, 64, generator=generator)
     labels = (torch.rand(20, 4, 20, generator=generator) < 0.1).float()
     rows = []
     for iteration in range(20):

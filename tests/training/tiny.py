@@ -25,7 +25,7 @@ SETTINGS = (
     "small.losses.affinity.after=0",
     "small.losses.segmentation.after=3",
     "small.losses.energy.after=3",
-    "small.losses.distribution.mutual_after=6",
+    "small.losses.distribution={after: 0, mutual_after: 6}",
     "small.infer.crop=32",
     "datasets.shapes.data={kind: shapes, size: 32, train: 12, val: 2, seed: 0}",
 )

@@ -25,6 +25,7 @@ TINY = (  # settings that make every step take seconds
     "small.train.batch=4",
     "small.train.iterations=6",
     "small.train.log_every=2",
+    "small.losses.distribution.after=0",
     "small.losses.segmentation.after=2",
     "small.losses.energy.after=2",
     "small.infer.crop=32",
