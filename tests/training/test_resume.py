@@ -105,7 +105,7 @@ def test_other_parameters_start_anew_and_the_old_state_is_kept(
     with pytest.raises(Stopped):
         run(data, out, at=signal_at(6))
     with pytest.raises(Stopped):
-        run(data, out, "small.train.lr=1.0e-3", at=signal_at(2))
+        run(data, out, "small.train.lr=2.0e-3", at=signal_at(2))
     assert "holds a state of other parameters; training starts anew" in capfd.readouterr().err
     assert run(data, out) == undisturbed
     assert "goes on from iteration 7" in capfd.readouterr().err
