@@ -162,7 +162,7 @@ def test_small_is_laid_over_every_dataset() -> None:
         assert recipe.data == full.recipe(name).data
         assert recipe.pseudo_label.high == full.recipe(name).pseudo_label.high
         assert recipe.losses.ptc.weight == full.recipe(name).losses.ptc.weight
-        assert recipe.losses.ptc.after == 350
+        assert recipe.losses.ptc.after == 400
 
 
 def test_settings_are_laid_over_the_file() -> None:
