@@ -26,8 +26,10 @@ setup: .venv/installed
 
 .venv/installed: envs/requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --require-hashes --requirement envs/requirements.txt
+	$(BIN)/pip install --require-hashes --no-compile --requirement envs/requirements.txt
 	$(BIN)/pip install --no-deps --no-build-isolation --editable .
+# Ahead of the first start, on all cores. Templates of packages among the files are no Python: never mind.
+	$(BIN)/python -m compileall -q -q -j 0 .venv/lib || true
 	touch $@
 
 lint: setup
