@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline import DATA, RAW, SETTINGS, STEPS, TABLE, TRAIN, VAL, run_train, step, traced
+from pipeline import DATA, PARAMS, RAW, SETTINGS, STEPS, TABLE, TRAIN, VAL, run_train, step, traced
 from rocrate.rocrate import ROCrate
 from typer.testing import CliRunner
 
 from unia.cli import app
+from unia.config import load
 from unia.errors import UserError
 from unia.tracking import runs
 from unia.tracking.receipt import beside
@@ -105,7 +106,7 @@ def test_each_step_is_an_action_of_its_tool_on_its_data(entities: Entities) -> N
         assert entities[action["subjectOf"]["@id"]]["about"] == {"@id": action["@id"]}
     training = actions["train of shapes"]
     values = {entities[ref]["name"]: entities[ref].get("value") for ref in references(training["object"])}
-    assert values["train.lr"] == 0.0005
+    assert values["train.lr"] == load(PARAMS, ["size=small"]).recipe("shapes").train.lr
     assert entities[training["environment"]["@id"]]["value"] == "\n".join(SETTINGS)
     checkpoint = entities[f"#{TRAIN}/checkpoint.safetensors"]
     assert checkpoint["isPartOf"] == {"@id": f"#{TRAIN}"}

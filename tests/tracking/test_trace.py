@@ -25,6 +25,7 @@ from pipeline import (
 from typer.testing import CliRunner
 
 from unia.cli import app
+from unia.config import load
 from unia.errors import UserError
 from unia.tracking import record
 from unia.tracking.receipt import beside
@@ -195,7 +196,8 @@ def test_rerun_prints_the_commit_the_settings_and_every_command(pipeline: Path) 
 
 
 def test_rerun_tells_what_no_commit_holds(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = PARAMS.read_text().replace("iterations: 200", "iterations: 7")
+    iterations = load(PARAMS, ["size=small"]).recipe("shapes").train.iterations
+    changed = PARAMS.read_text().replace(f"iterations: {iterations}\n", "iterations: 7\n")
     assert changed != PARAMS.read_text()
     (pipeline / "code" / "params.yaml").write_text(changed)
     monkeypatch.setattr("pipeline.PARAMS", pipeline / "code" / "params.yaml")
