@@ -25,7 +25,6 @@ TINY = (  # settings that make every step take seconds
     "small.train.batch=4",
     "small.train.iterations=6",
     "small.train.log_every=2",
-    "small.losses.distribution.after=0",
     *(f"small.losses.{loss}.after=2" for loss in ("ptc", "affinity", "distribution", "segmentation")),
     "small.losses.energy.after=2",
     "small.infer.crop=32",
