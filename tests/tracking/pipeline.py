@@ -31,7 +31,9 @@ def commit(repository: Path, code: str) -> str:
     (repository / "envs").mkdir(parents=True, exist_ok=True)
     (repository / "envs" / "requirements.txt").touch()
     (repository / "code.py").write_text(code)
-    for name in ("params.yaml", "Snakefile", "dvc.yaml", "workflow/rules/data.smk"):
+    for name in (
+        "params.yaml", "Snakefile", "dvc.yaml", "workflow/rules/data.smk", "profiles/default/config.yaml",
+    ):  # fmt: skip
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).write_bytes((PARAMS.parent / name).read_bytes())
     for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -qm a"):

@@ -81,7 +81,9 @@ def test_every_file_is_listed_and_hashed(entities: Entities) -> None:
     for name, data in packed.items():
         assert entities[name]["sha256"] == hashlib.sha256(data).hexdigest(), name
         assert "File" in entities[name]["@type"]
-    assert {"Snakefile", "dvc.yaml", "params.yaml", "workflow/rules/data.smk"} < listed
+    assert {"Snakefile", "dvc.yaml", "params.yaml"} < listed
+    assert {"workflow/rules/data.smk", "profiles/default/config.yaml"} < listed
+    assert "code.py" not in listed
     for path in (TABLE, RAW, VAL / "scores.json", DATA, TRAIN, VAL / "predictions", VAL / "crf"):
         assert beside(path).as_posix() in listed
     assert {str(TABLE), str(RAW), str(VAL / "scores.json")} < listed

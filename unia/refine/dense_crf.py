@@ -28,8 +28,10 @@ def mean_field(config: Crf, image: NDArray[np.uint8], probability: NDArray[np.fl
     from pydensecrf.utils import unary_from_softmax
 
     classes, height, width = probability.shape
+    if classes == 1:
+        return np.zeros((height, width), np.intp)
     pixels = height * width
-    features = _bilateral(config, image)
+    features = _roomy(_bilateral(config, image))
     unary = np.zeros((classes, features.shape[1]), np.float32)
     unary[:, :pixels] = unary_from_softmax(probability.astype(np.float32))
     field = DenseCRF(features.shape[1], classes)
@@ -55,18 +57,19 @@ def mean_field(config: Crf, image: NDArray[np.uint8], probability: NDArray[np.fl
 
 
 def _bilateral(config: Crf, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Place and colour of each pixel in units of the kernel, 5 x N, and points far from all to suit HASH."""
-    height, width = image.shape[:2]
-    pixels = height * width
-    points = pixels
-    while np.gcd(points, HASH) > 1:
-        points += 1
-    features = np.full((5, points), 1e4, np.float32)
-    rows, columns = np.mgrid[:height, :width].reshape(2, pixels)
-    features[0, :pixels] = columns / config.bilateral_sxy
-    features[1, :pixels] = rows / config.bilateral_sxy
-    features[2:, :pixels] = image.reshape(pixels, 3).T / config.bilateral_srgb
-    return features
+    """Place (column, row) and colour of each of N pixels in units of the kernel, 5 x N."""
+    rows, columns = np.indices(image.shape[:2]).reshape(2, -1)
+    place = np.stack([columns, rows]) / config.bilateral_sxy
+    colour = image.reshape(-1, 3).T / config.bilateral_srgb
+    return np.concatenate([place, colour]).astype(np.float32)
+
+
+def _roomy(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`features` and, far from all of them, the few points more that suit HASH."""
+    extra = 0
+    while np.gcd(features.shape[1] + extra, HASH) > 1:
+        extra += 1
+    return np.pad(features, ((0, 0), (0, extra)), constant_values=1e4)
 
 
 def _gaussian(sigma: float) -> Tensor:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unia.data.samples import Sample, load_split, read_image, write_label
@@ -43,22 +42,6 @@ def crf(config: Crf, data: Path, split: str, predictions: Path, out: Path) -> No
             pass
 
 
-def refine(
-    config: Crf,
-    image: NDArray[np.uint8],
-    classes: NDArray[np.uint8],
-    probability: NDArray[np.floating],
-) -> NDArray[np.uint8]:
-    """The label map, H x W class ids, that the CRF finds.
-
-    `image` is H x W x 3 RGB, `classes` the K class ids of `probability`, K x H x W in [0, 1].
-    """
-    if len(classes) == 1:
-        return np.full(image.shape[:2], classes[0], dtype=np.uint8)
-    label: NDArray[np.uint8] = classes[mean_field(config, image, probability)]
-    return label
-
-
 def likely(maps: Sequence[Tensor], size: tuple[int, int], floor: float) -> Tensor:
     """The classes (K ids, ascending) whose probability exceeds `floor`, or wins, somewhere in H W = `size`.
 
@@ -79,7 +62,7 @@ def _refine_sample(config: Crf, logits: Path, classes: int, out: Path, sample: S
     size = (image.shape[0], image.shape[1])
     ids = likely(maps, size, config.probability_floor)
     probability = logits_at([one[ids] for one in maps], size).softmax(0)
-    label = refine(config, image, ids.numpy().astype(np.uint8), probability.numpy())
+    label = ids.numpy().astype(np.uint8)[mean_field(config, image, probability.numpy())]
     with atomic(_label(out, sample)) as temporary:
         write_label(temporary, label)
 

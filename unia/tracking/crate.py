@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import tarfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
@@ -39,7 +39,7 @@ DONE = "http://schema.org/CompletedActionStatus"
 FORMATS = {".csv": "text/csv", ".json": "application/json", ".gz": "application/gzip"}
 RESULTS = (".csv", ".json")  # outputs that are put into the crate; others are referred to
 SNAKEFILE, STAGES = "Snakefile", "dvc.yaml"
-WORKFLOW = (SNAKEFILE, STAGES, "workflow", "params.yaml", LOCK.as_posix())
+WORKFLOW = (SNAKEFILE, STAGES, "workflow", "profiles", "params.yaml", LOCK.as_posix())
 
 TERMS = {"license": "licence", "citation": "citation"}  # of the crate's data: their names in dataset.json
 
@@ -264,14 +264,19 @@ def _committed(commit: str | None) -> dict[str, bytes]:
     """The workflow's files by name as a commit holds them; none without it."""
     if commit is None:
         return {}
-    command = ["git", "archive", "--format=tar", commit, "--", *WORKFLOW]
+    command = ["git", "archive", "--format=tar", commit]
     try:
         packed = subprocess.run(command, cwd=record.ROOT, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return {}
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        read = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+        members = [member for member in tar if member.isfile() and _of_workflow(member.name)]
+        read = {member.name: tar.extractfile(member) for member in members}
         return {name: file.read() for name, file in read.items() if file is not None}
+
+
+def _of_workflow(name: str) -> bool:
+    return any(PurePosixPath(name).is_relative_to(part) for part in WORKFLOW)
 
 
 def _present() -> dict[str, bytes]:
