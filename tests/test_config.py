@@ -42,7 +42,7 @@ AT_THE_LINE = [
      "did you mean 'after'?"),
     ("    ptc: {", "    qqq: {", "recipe.losses.qqq", "known are: classification, "),
     ("    vit: {}", "    vit: {dept: 4}", "recipe.model.vit.dept", "did you mean 'depth'?"),
-    ("    infer: {crop: 224}", "    infr: {crop: 224}", "datasets.acdc.infr", "did you mean 'infer'?"),
+    ("    infer: {crop: 256}", "    infr: {crop: 256}", "datasets.acdc.infr", "did you mean 'infer'?"),
     ("      augmented: zip", "      augmentd: zip", "datasets.voc.data.augmentd", "'augmented'?"),
     # wrong types: nothing is converted
     ("    seed: 7", "    seed: seven", "recipe.train.seed", "valid integer (it is 'seven')"),
@@ -96,7 +96,7 @@ AT_WHAT_HOLDS_IT = [
     ("    power: 0.9\n", "", "recipe.train.power", "is missing"),
     ("      percentiles: [0, 99.5]", "      other: 0", "datasets.acdc.data.other", "known are: problems"),
     ("      seed: 0\n      percentiles", "      percentiles", "datasets.acdc.data.seed", "is missing"),
-    ("    infer: {crop: 224}\n", "", "datasets.acdc", "lacks the section infer; write `infer: {}`"),
+    ("    infer: {crop: 256}\n", "", "datasets.acdc", "lacks the section infer; write `infer: {}`"),
     ("      kind: voc", "      kind: vok", "datasets.voc.data", "'vok'"),
     ("      kind: voc\n", "", "datasets.voc.data", "'kind'"),
     ("percentiles: [0, 99.5]", "percentiles: [99, 2]", "datasets.acdc.data", "the first must be below"),

@@ -43,14 +43,19 @@ def atomic(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def resumed(target: Path, made_of: str) -> Iterator[Path]:
+def resumed(target: Path, made_of: str, whole: bool = True) -> Iterator[Path]:
     """As `atomic`, for a folder that takes hours to fill: if the block fails, what it has finished stays.
 
     Yield a folder that holds what an unfinished run `made_of` the same, a digest, has left; what is left
     of any other is removed. The block writes each file in it atomically, and those alone that are not there.
+    Where it is not `whole`, the block fills a part, beside others: the folder stays unfinished.
     """
     unfinished = target.with_name(f".{target.name}.{made_of[:12]}.partial")
     with _naming(target):
+        if not whole:
+            unfinished.mkdir(parents=True, exist_ok=True)
+            yield unfinished
+            return
         for other in target.parent.glob(f".{glob.escape(target.name)}.{12 * '[0-9a-f]'}.partial"):
             if other != unfinished:
                 remove(other)

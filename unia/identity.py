@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import unia
-from unia.files import sha256
+from unia.files import names, sha256
 
 
 def digest(*parts: str) -> str:
@@ -25,6 +25,12 @@ def of_parameters(sections: Mapping[str, Any]) -> str:
 def of_split(data: Path, split: str) -> str:
     """Of a split of a prepared folder: its table holds the sha256 of every image and mask."""
     return digest(*(sha256(data / name) for name in ("dataset.json", f"{split}.csv")))
+
+
+def of_files(folder: Path) -> str:
+    """Of the files below `folder`: name, size and time of writing; to read them all would take long."""
+    stated = ((name, (folder / name).stat()) for name in names(folder))
+    return digest(*(json.dumps((name, stat.st_size, stat.st_mtime_ns)) for name, stat in stated))
 
 
 def of_code(*parts: str) -> str:

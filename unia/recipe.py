@@ -292,10 +292,13 @@ class Recipe(Section):
             if crop % patch:
                 said = "patch_size in model.vit, or the name of model.backbone"
                 raise ValueError(f"{name}: {crop} is no multiple of the ViT's patch: {patch} ({said})")
-            if int(crop * min(scales)) < patch:
-                raise ValueError(
-                    f"{name}: {crop} times the scale {min(scales)} is less than a patch: {patch}"
-                )
+            for scale in scales:  # else the ViT would leave out a rim of the image
+                seen = int(crop * scale)
+                if seen < patch or seen % patch:
+                    raise ValueError(
+                        f"{name}: {crop} times the scale {scale} is {seen}, no multiple of the ViT's patch: "
+                        f"{patch}; crops of a multiple of {4 * patch} suit scales in quarters"
+                    )
             if crop * max(scales) > MOST:
                 raise ValueError(f"{name}: {crop} times the scale {max(scales)} is no size of an image")
         return self

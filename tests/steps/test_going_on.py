@@ -17,6 +17,7 @@ from unia.recipe import Infer
 from unia.steps import infer as module
 from unia.steps.crf import crf
 from unia.steps.infer import Prediction, infer
+from unia.steps.part import WHOLE, Part
 from unia.steps.train import start
 
 BATCH = 4
@@ -33,8 +34,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-def run_infer(data: Path, out: Path, config: Infer = RECIPE.infer) -> None:
-    infer(RECIPE.pseudo_label, config, data, "train", data.parent / "checkpoint.safetensors", out)
+def run_infer(data: Path, out: Path, config: Infer = RECIPE.infer, part: Part = WHOLE) -> None:
+    infer(RECIPE.pseudo_label, config, data, "train", data.parent / "checkpoint.safetensors", out, part)
 
 
 def cut_off(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
@@ -122,6 +123,58 @@ def test_the_crf_goes_on_after_the_images_that_are_done(
     for name, time in times.items():
         assert (out / name).stat().st_mtime_ns == time
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_the_crf_of_other_logits_begins_anew(tmp_path: Path) -> None:
+    small = make_small(tmp_path)
+    logits, out = small.predictions / "logits", tmp_path / "out"
+    make_logits(logits, small.names)
+    crf(RECIPE.crf, small.data, "val", small.predictions, out, Part(1, 2))
+    (before,) = tmp_path.glob(".out.*.partial")
+    for path in logits.iterdir():
+        with np.load(path) as stored:
+            np.savez(path, **{name: -stored[name] for name in stored.files})
+    crf(RECIPE.crf, small.data, "val", small.predictions, tmp_path / "undisturbed")
+    crf(RECIPE.crf, small.data, "val", small.predictions, out)
+    assert not before.exists()
+    assert sha256_tree(out) == sha256_tree(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_parts_together_are_the_whole(
+    count: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image is computed once, by one of the parts; a part that is repeated computes nothing."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    run_infer(data, whole)
+    names = predicted(monkeypatch)
+    for number in [*range(1, count + 1), 1]:
+        run_infer(data, out, part=Part(number, count))
+        assert not out.exists()
+    assert len(names) == len(set(names)) == 12
+    run_infer(data, out)
+    assert len(names) == 12
+    assert sha256_tree(out) == sha256_tree(whole)
+
+    crf(RECIPE.crf, data, "train", whole, tmp_path / "crf")
+    for number in range(1, count + 1):
+        crf(RECIPE.crf, data, "train", whole, tmp_path / "parts", Part(number, count))
+        assert not (tmp_path / "parts").exists()
+    (unfinished,) = tmp_path.glob(".parts.*.partial")
+    times = {path.name: path.stat().st_mtime_ns for path in unfinished.iterdir()}
+    assert len(times) == 12
+    crf(RECIPE.crf, data, "train", whole, tmp_path / "parts")
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "parts").iterdir()} == times
+    assert sha256_tree(tmp_path / "parts") == sha256_tree(tmp_path / "crf")
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2", "0-of-2", "3-of-2", "1-of-0", "-1-of-2", "1-of-2 ", "1/2", "\u0661-of-2"]
+)
+def test_what_is_no_part_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is no part; write 1-of-4"):
+        Part.read(text)
 
 
 def make_logits(folder: Path, names: tuple[str, ...]) -> None:

@@ -1,24 +1,59 @@
-"""The Slurm profile asks for what docs/clusters.md says of each rule."""
+"""The Slurm profile asks for what docs/clusters.md says of each rule; a step can be several jobs."""
 
 import re
+import shutil
 from pathlib import Path
 
-from project import ROOT, Project
+import pytest
+from project import ROOT, TABLE, Project
 
-ROW = re.compile(r"^\| (\w+) \| ([\d,]*) ?\| ([\d,]+) \| ([\d,]+) \| ", re.MULTILINE)
+from unia.files import sha256_tree
+
+pytest_plugins = "computed"
+
+SCATTER = ("--set-scatter", "infer=2", "crf=3", "--")
+ROW = re.compile(r"^\| ([\w, ]+) \| ([\d,]*) ?\| ([\d,]+) \| ([\d,]+) \| ", re.MULTILINE)
 
 
 def test_every_rule_asks_for_what_the_table_says(tmp_path: Path) -> None:
     project = Project(tmp_path)
     targets = ("reported", "results/ablation_shapes.csv", "results/shapes/val/volumes")
-    printed = project.ok("snakemake", "--dry-run", "--profile", "profiles/slurm", *targets)
+    printed = project.ok("snakemake", "--dry-run", "--profile", "profiles/slurm", *SCATTER, *targets)
     asked = {
         rule: dict(re.findall(r"(\w+)=([^,\s]+)", resources))
         for rule, resources in re.findall(r"^rule (\w+):.*?^    resources: (.*?)$", printed, re.M | re.S)
     }
     rows = ROW.findall((ROOT / "docs/clusters.md").read_text())
-    assert {rule for rule, *_ in rows} == set(asked) - {"reported"}  # which only names what is wanted
-    for rule, *numbers in rows:
+    written = {rule: numbers for rules, *numbers in rows for rule in rules.split(", ")}
+    assert set(written) == set(asked) - {"reported"}  # which only names what is wanted
+    for rule, numbers in written.items():
         gpu, memory, minutes = (number.replace(",", "") for number in numbers)
         found = asked[rule]
         assert (found.get("gpu", ""), found["mem_mb"], found["runtime"]) == (gpu, memory, minutes), rule
+
+
+@pytest.mark.slow
+def test_steps_in_parts_give_the_same_bytes(by_snakemake: Project, tmp_path: Path) -> None:
+    project = by_snakemake.copy(tmp_path)
+    project.set("small.infer.batch=2")  # so that each part has one
+    project.commit()
+    project.ok("snakemake", "--cores", "2", TABLE)
+    made = [
+        project.folder / name for name in (TABLE, "results/shapes/val/predictions", "results/shapes/val/crf")
+    ]
+    before = [sha256_tree(path) for path in made]
+    shutil.rmtree(made[1])
+    said = project.ok("snakemake", "--cores", "2", *SCATTER, TABLE)
+    rules = [f"{step}_part" for step in 2 * ["infer"] + 3 * ["crf"]] + ["infer", "crf", "score", "table"]
+    assert sorted(re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE)) == sorted(rules)
+    assert "infer val: goes on after 6 images" in said
+    assert "CRF, val: goes on after 6 images" in said
+    assert [sha256_tree(path) for path in made] == before
+    assert not [
+        path.name for path in made[1].parent.iterdir() if "-of-" in path.name or ".partial" in path.name
+    ]
+    project.ok("unia", "trace", TABLE, "--verify")
+    assert project.rules(*SCATTER, TABLE) == []
+    project.ok("snakemake", "--touch", "--cores", "1", TABLE)
+    assert project.rules(TABLE) == []
+    assert "crf@shapes-val" in project.ok("unia", "sync", "--to", "dvc")

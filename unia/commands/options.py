@@ -33,6 +33,15 @@ Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
 Out = Annotated[Path, typer.Option("--out", help="What to write.")]
 Predictions = Annotated[Path, typer.Option("--predictions", help="The folder of `unia infer`.")]
 
+PartOf = Annotated[
+    str,
+    typer.Option(
+        "--part",
+        metavar="N-of-M",
+        help="Compute a part of the images; the same command without it then puts all together.",
+    ),
+]
+
 P = ParamSpec("P")
 
 

@@ -1,12 +1,25 @@
 """The steps of the pipeline as commands; what each does is in `unia.steps`, imported when it runs."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from unia.commands.options import Data, Dataset, Out, Predictions, RunName, Split, reads_params, running
+from unia.commands.options import (
+    Data,
+    Dataset,
+    Out,
+    PartOf,
+    Predictions,
+    RunName,
+    Split,
+    reads_params,
+    running,
+)
 from unia.config import Params, dataset_of
+from unia.files import alone
+from unia.steps.part import WHOLE, Part
 
 app = typer.Typer()
 
@@ -85,6 +98,7 @@ def infer(
     split: Split,
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A checkpoint of `unia train`.")],
     out: Out,
+    part: PartOf = str(WHOLE),
 ) -> None:
     """Predict a split: label maps of every kind, and logits for the CRF (a folder).
 
@@ -92,10 +106,15 @@ def infer(
     """
     from unia.steps.infer import infer as step
 
-    recipe = params.recipe(name)
+    recipe, share = params.recipe(name), Part.read(part)
+    work = partial(step, recipe.pseudo_label, recipe.infer, data, split, checkpoint, out, share)
+    if not share.whole:
+        with alone(share.marker(out)):
+            work()
+        return
     inputs = {"data": data, "checkpoint": checkpoint}
     with running("infer", params, name, inputs, out, split) as run:
-        step(recipe.pseudo_label, recipe.infer, data, split, checkpoint, out)
+        work()
         from unia.figures.predictions import panel
 
         run.log_figure(panel(data, split, out), "predictions")
@@ -110,13 +129,20 @@ def crf(
     split: Split,
     predictions: Predictions,
     out: Out,
+    part: PartOf = str(WHOLE),
 ) -> None:
     """Refine the multi-scale segmentation by a dense CRF: label maps (a folder). Reads the section crf."""
     from unia.steps.crf import crf as step
 
+    share = Part.read(part)
+    work = partial(step, params.recipe(name).crf, data, split, predictions, out, share)
+    if not share.whole:
+        with alone(share.marker(out)):
+            work()
+        return
     inputs = {"data": data, "predictions": predictions}
     with running("crf", params, name, inputs, out, split):
-        step(params.recipe(name).crf, data, split, predictions, out)
+        work()
 
 
 @app.command()

@@ -14,29 +14,32 @@ from torch import Tensor
 
 from unia.data.samples import Sample, load_split, read_image, write_label
 from unia.errors import UserError
-from unia.files import atomic, content, resumed
-from unia.identity import digest, of_code, of_parameters, of_split
+from unia.files import atomic, resumed
+from unia.identity import digest, of_code, of_files, of_parameters, of_split
 from unia.progress import say
 from unia.recipe import Crf
 from unia.refine.dense_crf import mean_field
 from unia.refine.logits import logits_at
 from unia.steps.parallel import for_each
+from unia.steps.part import WHOLE, Part
 
 CODE = ("data", "refine", "steps/crf.py")  # decides what is found
 
 
-def crf(config: Crf, data: Path, split: str, predictions: Path, out: Path) -> None:
+def crf(config: Crf, data: Path, split: str, predictions: Path, out: Path, part: Part = WHOLE) -> None:
     """Write `out`/<name>.png for every image of a split of `data`, from `predictions`/logits.
 
-    What an interrupted run of the same settings, data, logits and code had finished is kept. Raises
-    UserError, naming the file, where logits are missing or are not the dataset's.
+    What an interrupted run of the same settings, data, logits and code had finished, or its parts, is kept.
+    Raises UserError, naming the file, where logits are missing or are not the dataset's.
     """
     about, logits = load_split(data, split), predictions / "logits"
-    settings, stored = of_parameters(config.model_dump()), content(logits).sha256 or ""
-    with resumed(out, digest(settings, of_split(data, split), stored, of_code(*CODE))) as folder:
-        left = [sample for sample in about.samples if not _label(folder, sample).exists()]
-        if len(left) < len(about.samples):
-            say(f"CRF, {split}: goes on after {len(about.samples) - len(left)} images")
+    settings = of_parameters(config.model_dump())
+    made_of = digest(settings, of_split(data, split), of_files(logits), of_code(*CODE))
+    samples = part.share(about.samples)
+    with resumed(out, made_of, part.whole) as folder:
+        left = [sample for sample in samples if not _label(folder, sample).exists()]
+        if len(left) < len(samples):
+            say(f"CRF, {split}: goes on after {len(samples) - len(left)} images")
         work = partial(_refine_sample, config, logits, len(about.classes) + 1, folder)
         for _ in for_each(work, left, f"CRF, {split}"):
             pass

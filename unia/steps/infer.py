@@ -4,7 +4,7 @@ Kinds: cam, cam_aux, affinity and mutual need the image-level labels; seg (one s
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -32,6 +32,7 @@ from unia.refine.logits import logits_at
 from unia.refine.pseudo_label import cam_label_background, mutual
 from unia.refine.resize import resize
 from unia.steps.parallel import cores
+from unia.steps.part import WHOLE, Part
 
 WAITING = 64  # predictions that wait to be written
 CODE = ("data", "model", "refine", "steps/infer.py")  # decides what is predicted
@@ -50,14 +51,20 @@ class Prediction:
 
 
 def infer(
-    pseudo_label: PseudoLabel, config: Infer, data: Path, split: str, checkpoint: Path, out: Path
+    pseudo_label: PseudoLabel,
+    config: Infer,
+    data: Path,
+    split: str,
+    checkpoint: Path,
+    out: Path,
+    part: Part = WHOLE,
 ) -> None:
     """Predict the split of the prepared folder `data` and write the folder `out`.
 
     `out/<kind>/<name>.png`, and `out/logits/<name>.npz`: float16, C+1 h w for each scale, as small as the
     network gives them (`unia.refine.logits` makes the image's of them). What an interrupted run of the same
-    settings, checkpoint, data and code had finished is kept. Raises UserError where the checkpoint was
-    trained on other classes.
+    settings, checkpoint, data and code had finished, or its parts, is kept. Raises UserError where the
+    checkpoint was trained on other classes.
     """
     samples = load_split(data, split)
     trained_on = read_header(checkpoint).classes
@@ -70,11 +77,12 @@ def infer(
     model = load(checkpoint).to(device).to(memory_format=torch.channels_last)
     settings = of_parameters({"pseudo_label": pseudo_label.model_dump(), "infer": config.model_dump()})
     made_of = digest(settings, sha256(checkpoint), of_split(data, split), of_code(*CODE))
-    with resumed(out, made_of) as folder, ThreadPoolExecutor(cores()) as pool:
-        batches = unfinished(samples, config.batch, folder)
-        left = sum(map(len, batches))
-        if left < len(samples.samples):
-            say(f"infer {split}: goes on after {len(samples.samples) - left} images")
+    share = part.share(batches_of(len(samples.samples), config.batch))
+    with resumed(out, made_of, part.whole) as folder, ThreadPoolExecutor(cores()) as pool:
+        batches = unfinished(share, samples, folder)
+        left, total = sum(map(len, batches)), sum(map(len, share))
+        if left < total:
+            say(f"infer {split}: goes on after {total - left} images")
         images = DataLoader(
             Images(samples),
             batch_sampler=batches,
@@ -94,14 +102,18 @@ def infer(
             write.result()
 
 
-def unfinished(samples: Split, size: int, folder: Path) -> list[list[int]]:
-    """The batches of `size` samples, by index, of which an image is not finished in `folder`.
+def batches_of(count: int, size: int) -> list[list[int]]:
+    """The numbers below `count` in batches of `size`.
 
-    Whole ones: what is computed together may decide the last digits.
+    Each is computed whole, by one process: what is computed together may decide the last digits.
     """
+    places = range(count)
+    return [list(places[first : first + size]) for first in places[::size]]
+
+
+def unfinished(batches: Sequence[list[int]], samples: Split, folder: Path) -> list[list[int]]:
+    """The batches of which an image is not finished in `folder`."""
     done = [_logits(folder, sample.name).exists() for sample in samples.samples]
-    places = range(len(done))
-    batches = [list(places[first : first + size]) for first in places[::size]]
     return [batch for batch in batches if not all(done[i] for i in batch)]
 
 

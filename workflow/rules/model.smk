@@ -29,6 +29,7 @@ rule infer:
     input:
         data=prepared,
         checkpoint="results/{run}/train/checkpoint.safetensors",
+        parts=parts("infer"),
     output:
         directory("results/{run}/{split}/predictions"),
     log:
@@ -53,6 +54,7 @@ rule crf:
     input:
         data=prepared,
         predictions="results/{run}/{split}/predictions",
+        parts=parts("crf"),
     output:
         directory("results/{run}/{split}/crf"),
     log:
