@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from smallest import NETWORK
 
 from unia.cli import main
 from unia.config import load
@@ -22,12 +23,7 @@ from unia.steps.prepare import prepare
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SETTINGS = (
-    "size=small",
-    "small.model.vit={img_size: 32, patch_size: 8, embed_dim: 32, depth: 3, num_heads: 2}",
-    "small.model.hidden=32",
-    "small.model.heads=2",
-    "small.train.crop=32",
-    "small.infer.crop=32",
+    *NETWORK,
     "datasets.shapes.data={kind: shapes, size: 32, train: 4, val: 3, seed: 0}",
 )
 CLASSES = ("disc", "square", "triangle", "ring", "cross", "star")

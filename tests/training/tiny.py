@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from smallest import NETWORK
+
 from unia.config import load
 from unia.recipe import Recipe
 from unia.steps.download import download
@@ -11,11 +13,7 @@ from unia.steps.train import train
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = (
-    "size=small",
-    "small.model.vit={img_size: 32, patch_size: 8, embed_dim: 32, depth: 3, num_heads: 2}",
-    "small.model.hidden=32",
-    "small.model.heads=2",
-    "small.train.crop=32",
+    *NETWORK,
     "small.train.batch=4",
     "small.train.warmup=2",
     "small.train.iterations=12",
@@ -26,7 +24,6 @@ SETTINGS = (
     "small.losses.segmentation.after=3",
     "small.losses.energy.after=3",
     "small.losses.distribution={after: 0, mutual_after: 6}",
-    "small.infer.crop=32",
     "datasets.shapes.data={kind: shapes, size: 32, train: 12, val: 2, seed: 0}",
 )
 

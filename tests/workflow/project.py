@@ -12,22 +12,18 @@ from pathlib import Path
 
 import yaml
 from program import unia
+from smallest import NETWORK
 
 TABLE = "results/shapes_val.csv"
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
 TINY = (  # settings that make every step take seconds
-    "size=small",
-    "small.model.vit={img_size: 32, patch_size: 8, embed_dim: 32, depth: 3, num_heads: 2}",
-    "small.model.hidden=32",
-    "small.model.heads=2",
-    "small.train.crop=32",
+    *NETWORK,
     "small.train.batch=4",
     "small.train.iterations=6",
     "small.train.log_every=2",
     *(f"small.losses.{loss}.after=2" for loss in ("ptc", "affinity", "distribution", "segmentation")),
     "small.losses.energy.after=2",
-    "small.infer.crop=32",
     "datasets.shapes.data={kind: shapes, size: 32, train: 12, val: 6, seed: 0}",
     "ablations.shapes={seeds: [1], variants: [full, no_energy], changes: {train: {iterations: 6}}}",
 )
