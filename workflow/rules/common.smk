@@ -52,6 +52,14 @@ def prepared(wildcards):
     return f"data/{dataset_of(wildcards.run)}"
 
 
+def parts(step):
+    """What stands for each part of a step; nothing where the step is not shared out."""
+    marked = getattr(gather, step)(
+        f"results/{{{{run}}}}/{{{{split}}}}/{step}.{{scatteritem}}"
+    )
+    return marked if len(marked) > 1 else []
+
+
 wildcard_constraints:
     dataset="|".join(name for name in PARAMS.recipes if "/" not in name),
     run="|".join(PARAMS.recipes),  # a dataset, or <dataset>/<variant>/<seed>

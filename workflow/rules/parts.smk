@@ -7,14 +7,6 @@ scattergather:
     crf=1,
 
 
-def parts(step):
-    """What stands for each part of a step; nothing where the step is not shared out."""
-    marked = getattr(gather, step)(
-        f"results/{{{{run}}}}/{{{{split}}}}/{step}.{{scatteritem}}"
-    )
-    return marked if len(marked) > 1 else []
-
-
 rule infer_part:
     input:
         data=prepared,
