@@ -12,24 +12,26 @@ from unia.files import sha256_tree
 pytest_plugins = "computed"
 
 SCATTER = ("--set-scatter", "infer=2", "crf=3", "--")
-ROW = re.compile(r"^\| ([\w, ]+) \| ([\d,]*) ?\| ([\d,]+) \| ([\d,]+) \| ", re.MULTILINE)
+ROW = re.compile(r"^\| ([\w, ]+) \| ([\d,]*) ?\| ([\d,]+) \| ([\d,]+) \| (\d+) \|$", re.MULTILINE)
 
 
 def test_every_rule_asks_for_what_the_table_says(tmp_path: Path) -> None:
     project = Project(tmp_path)
     targets = ("reported", "results/ablation_shapes.csv", "results/shapes/val/volumes")
-    printed = project.ok("snakemake", "--dry-run", "--profile", "profiles/slurm", *SCATTER, *targets)
+    plan = ("snakemake", "--dry-run", "--cores", "64")  # of one core, it would say one thread everywhere
+    printed = project.ok(*plan, "--profile", "profiles/slurm", *SCATTER, *targets)
     asked = {
-        rule: dict(re.findall(r"(\w+)=([^,\s]+)", resources))
-        for rule, resources in re.findall(r"^rule (\w+):.*?^    resources: (.*?)$", printed, re.M | re.S)
+        rule: {"threads": "1", **dict(re.findall(r"(\w+)(?:=|: )([^,\s]+)", f"{threads} {resources}"))}
+        for rule, threads, resources in re.findall(
+            r"^rule (\w+):.*?(?:^    (threads: \d+)\n)?^    resources: (.*?)$", printed, re.M | re.S
+        )
     }
     rows = ROW.findall((ROOT / "docs/clusters.md").read_text())
     written = {rule: numbers for rules, *numbers in rows for rule in rules.split(", ")}
     assert set(written) == set(asked) - {"reported"}  # which only names what is wanted
     for rule, numbers in written.items():
-        gpu, memory, minutes = (number.replace(",", "") for number in numbers)
-        found = asked[rule]
-        assert (found.get("gpu", ""), found["mem_mb"], found["runtime"]) == (gpu, memory, minutes), rule
+        found = [asked[rule].get(name, "") for name in ("gpu", "mem_mb", "runtime", "threads")]
+        assert found == [number.replace(",", "") for number in numbers], rule
 
 
 @pytest.mark.slow
