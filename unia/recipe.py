@@ -78,6 +78,7 @@ class PseudoLabel(Section):
     high: Fraction
     low: Fraction
     background: Fraction
+    affinity_background: Fraction
     par_iterations: Count
     par_dilations: Annotated[tuple[Positive, ...], Field(min_length=1)]
     radius: Positive

@@ -6,6 +6,9 @@ from torch import Tensor
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+LEVELS_MEAN = (123.675, 116.28, 103.53)
+LEVELS_STD = (58.395, 57.12, 57.375)
+"""The same in levels of 8 bits: 255 times."""
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -21,6 +24,15 @@ def normalise(images: Tensor) -> Tensor:
 def denormalise(images: Tensor) -> Tensor:
     """(B) 3 H W normalised -> [0, 1], not truncated."""
     return images * _channel(STD, images) + _channel(MEAN, images)
+
+
+def levels(images: Tensor) -> Tensor:
+    """(B) 3 H W normalised -> the 256 levels of 8 bits, 0..255, truncated.
+
+    The order of operations is the reference's, x * 255 std + 255 mean: in float32 another one, equal on
+    paper, comes out just below the whole number at other levels, and truncation makes a level of that.
+    """
+    return (images * _channel(LEVELS_STD, images) + _channel(LEVELS_MEAN, images)).trunc_()
 
 
 def _channel(values: tuple[float, float, float], like: Tensor) -> Tensor:

@@ -18,4 +18,4 @@ def segmentation(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def _mean(loss: Tensor, where: Tensor) -> Tensor:
-    return (loss * where).sum() / (where.sum() + 1e-6)
+    return (loss * where).sum() / (where.sum().to(loss.dtype) + 1e-6)

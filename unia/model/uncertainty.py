@@ -98,7 +98,7 @@ class UnitRowLinear(nn.Module):
         super().__init__()
         self.weight_g = nn.Parameter(torch.ones(outputs, 1))
         self.weight_v = nn.Parameter(torch.empty(outputs, inputs))
-        nn.init.trunc_normal_(self.weight_v, std=0.02)
+        nn.init.uniform_(self.weight_v, -(inputs**-0.5), inputs**-0.5)  # as torch starts a Linear
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, F.normalize(self.weight_v, dim=1) * self.weight_g)

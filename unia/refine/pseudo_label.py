@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unia.data.normalise import denormalise
+from unia.data.normalise import levels
 from unia.refine.affinity import along, present_softmax, with_background
 from unia.refine.par import par_weights, refine
 from unia.refine.resize import resize
@@ -114,31 +114,29 @@ def token_label(cams: Tensor, labels: Tensor, tokens: tuple[int, int], high: flo
 
 @torch.no_grad()
 def to_tokens(label: Tensor, h: int, w: int, how: Literal["nearest", "bilinear"]) -> Tensor:
-    """A B x H x W label map brought down to B x h x w, int64.
+    """A B x H x W label map brought down to B x h x w, float64.
 
     nearest: the label at the centre of each token. bilinear: as the reference does, label numbers are
-    resized as if they were quantities, which leaves tokens of mixed pixels with numbers that mean nothing;
-    each of these gets a negative number of its own, so that it equals no class and no other token.
+    resized as if they were quantities. Tokens of mixed pixels then have numbers that mean nothing, and
+    equal one another, or a class, by chance.
     """
     maps = label[:, None].double()  # exact for every label
-    nearest = F.interpolate(maps, (h, w), mode="nearest-exact")
-    if how == "nearest":
-        return nearest[:, 0].long()
-    mixed = (resize(maps, (h, w)) - nearest).abs() > 1e-6
-    own = -1 - torch.arange(nearest.numel(), device=label.device).view_as(nearest)
-    return torch.where(mixed, own, nearest.long())[:, 0]
+    resized = F.interpolate(maps, (h, w), mode="nearest-exact") if how == "nearest" else resize(maps, (h, w))
+    return resized[:, 0]
 
 
 @torch.no_grad()
 def confident(label: Tensor, size: tuple[int, int]) -> Tensor:
     """The confident foreground, target of the distribution loss: B x h x w in [0, 1], `size` = (h, w).
 
-    1 where the B x H x W label names a class, 0 where it is background or 255; then resized. float32.
+    1 where the B x H x W label names a class, 0 where it is background or 255; then resized, where the
+    label is not of that size already. float32.
     """
-    return resize(_names_class(label)[:, None].float(), size)[:, 0]
+    named = _names_class(label).float()
+    return named if named.shape[1:] == size else resize(named[:, None], size)[:, 0]
 
 
 @torch.no_grad()
 def undo_normalisation(images: Tensor) -> Tensor:
     """Normalised images, B x 3 x H x W, back in [0, 1] and truncated to the 256 levels of 8 bits."""
-    return (denormalise(images) * 255).trunc_().div_(255)
+    return levels(images).div_(255)

@@ -185,6 +185,7 @@ def _predict(
         maps = scale_maps(model, images, base, config.scales)
     grid = (output.features.shape[-2], output.features.shape[-1])
     background, radius = pseudo_label.background, pseudo_label.radius
+    beside = pseudo_label.affinity_background
     predictions = []
     for i, (name, image, labels) in enumerate(batch):
         size = (image.shape[-2], image.shape[-1])
@@ -194,7 +195,7 @@ def _predict(
             affinity = output.affinity[i : i + 1].float()
             found[i]["cam"] = cam_label_background(cam, present, background)
             found[i]["cam_aux"] = cam_label_background(cam_aux, present, background)
-            found[i]["affinity"] = affinity_label(cam, present, affinity, grid, background, radius)
+            found[i]["affinity"] = affinity_label(cam, present, affinity, grid, beside, radius)
             found[i]["mutual"] = mutual(found[i]["cam"], found[i]["cam"], found[i]["affinity"], late=True)
         found[i]["seg"] = resize(output.seg_logits[i : i + 1].float(), size).max(1).indices
         scales = [scale[i] for scale in maps]

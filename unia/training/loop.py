@@ -113,6 +113,7 @@ def make_step(
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0) + loss.detach() / parts
         processes.add_up(p.grad for p in model.parameters() if p.grad is not None)
+        zero_missing_gradients(model)
         optimiser.step()
         return sums
 
@@ -124,6 +125,19 @@ def make_step(
         max_classes,
         plan,
     )
+
+
+def zero_missing_gradients(model: UniA) -> None:
+    """A gradient of zero for each parameter that should have one and has none.
+
+    A loss that does not count yet, or whose weight is 0, leaves parameters that only it reaches (the
+    decoder, say) without a gradient, and AdamW would pass them by. The reference multiplies such a loss by
+    0.0 instead: so AdamW decays these parameters and counts their steps, and when the loss sets in, the
+    correction of young moments is over and the first updates are several times as large.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
 
 
 def _read(losses: Mapping[str, Tensor], processes: Processes) -> dict[str, float]:

@@ -49,7 +49,9 @@ class Plan:
     def at(cls, iteration: int, losses: Losses, pseudo_label: PseudoLabel) -> "Plan":
         """The plan of `iteration` (from 0).
 
-        A loss counts at iterations > `after`, with 0 from the first on; it switches likewise.
+        As in the reference a loss counts at iterations > `after` (with 0 from the first on), and the late
+        rule holds at iterations > `late_after`; but a label changes its source at iterations >=
+        `mutual_after`.
         """
         active, switched = set(), set()
         for name in Losses.model_fields:
@@ -57,8 +59,8 @@ class Plan:
             after = getattr(loss, "after", 0)
             if loss.weight > 0 and (after == 0 or iteration > after):
                 active.add(name)
-                after = loss.mutual_after if isinstance(loss, SwitchedLoss) else None
-                if after is not None and iteration > after:
+                switch = loss.mutual_after if isinstance(loss, SwitchedLoss) else None
+                if switch is not None and iteration >= switch:
                     switched.add(name)
         return cls(frozenset(active), frozenset(switched), iteration > pseudo_label.late_after)
 
@@ -87,13 +89,8 @@ class PseudoLabels:
         self._make_cams = cams
 
     @cached_property
-    def auxiliary(self) -> Tensor:
-        """The two-threshold label of the auxiliary CAM."""
-        return self._thresholds(self._cams[1])
-
-    @cached_property
     def auxiliary_tokens(self) -> Tensor:
-        """The same for tokens."""
+        """The two-threshold label of the auxiliary CAM, for tokens."""
         return token_label(self._cams[1], self.present, self.grid, self.config.high, self.config.low)
 
     @property
@@ -101,10 +98,20 @@ class PseudoLabels:
         """The CAM's label refined by PAR."""
         return self._refined[0]
 
+    @property
+    def affinity_refined(self) -> Tensor:
+        """The CAM's label, propagated by the affinity and refined by PAR."""
+        return self._refined[1]
+
     @cached_property
     def mutual(self) -> Tensor:
         """Mutual complementing refinement of the CAM's, the refined and the affinity-refined label."""
-        return mutual(self._thresholds(self._cams[0]), *self._refined, self.late)
+        return mutual(self.thresholded, self.refined, self.affinity_refined, self.late)
+
+    @cached_property
+    def thresholded(self) -> Tensor:
+        """The two-threshold label of the CAM."""
+        return cam_label(self._cams[0], self.present, self.config.high, self.config.low)
 
     @cached_property
     def _cams(self) -> tuple[Tensor, Tensor]:
@@ -131,9 +138,6 @@ class PseudoLabels:
         ids = F.pad(self.classes + 1, (1, 0))
         known = label.clamp(max=ids.shape[1] - 1).flatten(1)
         return torch.where(label == 255, label, ids.gather(1, known).view_as(label))
-
-    def _thresholds(self, cam: Tensor) -> Tensor:
-        return cam_label(cam, self.present, self.config.high, self.config.low)
 
 
 class Objective:
@@ -208,13 +212,14 @@ class Objective:
             case "affinity":
                 tokens = pseudo.auxiliary_tokens
                 if name in plan.mutual:
-                    tokens = to_tokens(pseudo.mutual, *grid, self.recipe.pseudo_label.token_resize)
+                    label = pseudo.named(pseudo.mutual)  # mixed numbers depend on the numbering
+                    tokens = to_tokens(label, *grid, self.recipe.pseudo_label.token_resize)
                 near = radius_mask(*grid, self.recipe.pseudo_label.radius, self.device)
                 return contrastive_affinity(output.affinity.float(), tokens, near)
             case "distribution":
                 assert output.mean is not None
                 assert output.log_variance is not None
-                label = pseudo.mutual if name in plan.mutual else pseudo.auxiliary
+                label = pseudo.mutual if name in plan.mutual else pseudo.auxiliary_tokens
                 samples = config.distribution.samples
                 drawn = sample_mean(output.mean.float(), output.log_variance.float(), samples, noise)
                 return distribution(drawn.unflatten(1, grid), confident(label, grid))
