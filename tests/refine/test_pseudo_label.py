@@ -176,23 +176,22 @@ def test_to_tokens_nearest_takes_the_centre() -> None:
     assert to_tokens(label, 2, 2, "nearest").tolist() == [[[18, 22], [50, 54]]]
 
 
-def test_to_tokens_bilinear_leaves_mixed_tokens_unmatched() -> None:
+def test_to_tokens_bilinear_mixes_numbers_as_quantities() -> None:
+    """As the reference does: equal mixtures match one another, and a class by chance."""
     label = torch.full((1, 8, 8), 3)
     label[:, :, 3:] = 255  # the border lies inside the second column of the tokens
-    tokens = to_tokens(label, 4, 4, "bilinear")
-    assert values(tokens[0, :, 0]) == {3}
-    assert values(tokens[0, :, 2:]) == {255}
-    mixed = tokens[0, :, 1]
-    assert (mixed < 0).all()
-    assert len(values(mixed)) == 4
+    label[:, :2, 6:] = torch.tensor([[1, 3], [3, 1]])
+    tokens = to_tokens(label, 4, 4, "bilinear")[0]
+    assert tokens[:, 0].tolist() == [3, 3, 3, 3]
+    assert tokens[:, 1].tolist() == [129, 129, 129, 129]
+    assert tokens[:, 3].tolist() == [2, 255, 255, 255]
 
 
 @pytest.mark.parametrize("how", ["nearest", "bilinear"])
-def test_pure_labels_survive_any_resizing(how: Any) -> None:
+def test_pure_labels_survive(how: Any) -> None:
     for value in (0, 7, 255):
-        tokens = to_tokens(torch.full((2, 37, 51), value), 3, 5, how)
+        tokens = to_tokens(torch.full((2, 42, 65), value), 3, 5, how)  # patches of 14 and 13 pixels
         assert tokens.shape == (2, 3, 5)
-        assert tokens.dtype == torch.int64
         assert values(tokens) == {value}
 
 
@@ -200,6 +199,7 @@ def test_confident() -> None:
     label = torch.zeros(1, 4, 4, dtype=torch.int64)
     label[0, :2, :2], label[0, 2:, :2], label[0, 0, 2] = 5, 255, 9
     assert confident(label, (2, 2)).tolist() == [[[1.0, 0.25], [0.0, 0.0]]]
+    assert confident(label, (4, 4))[0, 0].tolist() == [1, 1, 1, 0]
 
 
 def test_undo_normalisation_truncates() -> None:

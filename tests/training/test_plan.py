@@ -27,8 +27,8 @@ VOC = [
     (2001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), False),
     (6000, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), False),
     (6001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), True),
-    (8000, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), True),
-    (8001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, {"distribution"}, True),
+    (7999, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), True),
+    (8000, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, {"distribution"}, True),
     (19999, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, {"distribution"}, True),
 ]
 SWITCHED = {"affinity", "distribution", "segmentation"}
@@ -41,8 +41,8 @@ COCO = [
     (12001, ALWAYS | {"ptc", "affinity"}, set(), True),
     (16000, ALWAYS | {"ptc", "affinity"}, set(), True),
     (16001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), True),
-    (30000, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), True),
-    (30001, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, SWITCHED, True),
+    (29999, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, set(), True),
+    (30000, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, SWITCHED, True),
     (79999, ALWAYS | {"ptc", "affinity"} | SEGMENTATION, SWITCHED, True),
 ]
 
