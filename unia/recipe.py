@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from unia.classes import MOST as MOST_CLASSES
+from unia.classes import class_names
 from unia.model.names import known
 
 MOST = 10**9  # of anything: beyond it, a slip of the keyboard
@@ -22,6 +24,9 @@ PositiveFloat = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
 Mirrors = tuple[Annotated[str, Field(pattern=r"^(https?|file)://")], ...]
+Classes = Annotated[
+    tuple[str, ...], Field(min_length=1, max_length=MOST_CLASSES), AfterValidator(class_names)
+]
 Scales = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 
 
@@ -248,19 +253,9 @@ class ImagesData(AnyData):
 
     kind: Literal["images"]
     source: Name
-    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=254)]
+    classes: Classes
     licence: str = ""
     citation: str = ""
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "ImagesData":
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: each may be named once")
-        if any(not name or name != name.strip() or ";" in name for name in self.classes):
-            raise ValueError("classes: names may not be empty, nor hold a ; or begin or end with a space")
-        if not all(name.isprintable() for name in self.classes):
-            raise ValueError("classes: names may hold letters and signs that can be printed")
-        return self
 
 
 Data = Annotated[ShapesData | VocData | CocoData | AcdcData | ImagesData, Field(discriminator="kind")]

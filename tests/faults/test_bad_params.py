@@ -12,7 +12,9 @@ import yaml
 from mutated import WRONG, Mutation, mutations
 
 from unia import cli
+from unia.classes import class_names
 from unia.config import Params, load
+from unia.data import acdc, coco, shapes, voc
 from unia.errors import UserError
 from unia.recipe import SECTIONS, Losses
 
@@ -150,6 +152,13 @@ CONTRADICTIONS = [
     (f"variants.no_energy.losses={NOTHING}", "variants.no_energy.losses: every weight is 0"),
     ("small.train.batch=-1", "small.train.batch: Input should be greater than 0"),
     (OWN % ("x", "[a, a]"), "classes: each may be named once"),
+    (OWN % ("x", "[rose, Rose]"), "classes: each may be named once"),
+    (OWN % ("x", "[sea lion, Sealion]"), "each may be named once, and 'sea lion', 'Sealion' read as one"),
+    (OWN % ("x", '["ros\\u00e9", "rose\\u0301"]'), "classes: each may be named once"),
+    (OWN % ("x", "[BackGround, rose]"), "classes: 'BackGround' is class 0 of every dataset"),
+    (OWN % ("x", "[rose, Seg_MS]"), "classes: 'Seg_MS' is a row of every table"),
+    (OWN % ("x", "[rose, all_Rose]"), "classes: 'all_Rose' is the row all_rose of tables"),
+    (OWN % ("x", "[all_background]"), "classes: 'all_background' is the row all_background"),
     (OWN % ("x", "[]"), "classes: Tuple should have at least 1 item"),
     (OWN % ("x", '["a\\nb"]'), "classes: names may hold letters"),
     (OWN % ("''", "[a]"), "source: String should have at"),
@@ -176,6 +185,11 @@ def test_contradictions(setting: str, reason: str) -> None:
     assert "\n" not in message
     assert message.startswith(str(FILE))
     print(f"| {setting} | {message.removeprefix(f'{FILE}')} |")
+
+
+def test_the_classes_and_unions_of_every_dataset_are_told_apart() -> None:
+    fixed = (shapes.CLASSES, voc.CLASSES, tuple(coco.CATEGORIES.values()), (*acdc.CLASSES, "heart"))
+    assert all(class_names(names) == names for names in fixed)
 
 
 @pytest.mark.parametrize(
