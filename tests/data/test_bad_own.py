@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 from spoilt import Case, accepted, again, refused, save, write
 
-from unia.data.samples import write_label
+from unia.data.images import read
+from unia.data.samples import load_split, write_label
 from unia.recipe import ImagesData
+from unia.steps.download import download
+from unia.steps.prepare import prepare
 
 OWN = ImagesData(kind="images", source="bad", classes=("rose", "tulip"))
 LABELS = """image,split,labels,mask
@@ -42,6 +45,18 @@ CASES: dict[str, Case] = {
         "labels.csv: lacks the column labels",
         False,
     ),
+    "a cell too many": (
+        again,
+        ("labels.csv", "4.png,train,rose,tulip,4m.png\n"),
+        "labels.csv:6: has more cells than the first line has columns; put quotes around a cell",
+        True,
+    ),
+    "labels between commas": (
+        again,
+        ("labels.csv", '4.png,train,"rose, tulip"\n'),
+        "labels.csv:6: 'rose, tulip' is none of data.classes: rose, tulip; write a ; between labels",
+        True,
+    ),
     "label unknown": (again, ("labels.csv", "4.png,val,lily,\n"), "labels.csv:6: 'lily' is none of", True),
     "image in two splits": (
         again,
@@ -71,6 +86,55 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_is_good_before_it_is_broken() -> None:
     accepted(own, OWN)
+
+
+SEPARATED = {
+    "semicolons, as spreadsheets write them": ";",
+    "tabs": "\t",
+}
+
+
+@pytest.mark.parametrize("separator", SEPARATED.values(), ids=SEPARATED)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_the_separator_of_cells_is_found(separator: str, encoding: str) -> None:
+    root = own()
+    quoted = LABELS.replace("rose;tulip", '"rose;tulip"').replace("\n", f"{separator}\n")
+    write(root, "labels.csv", quoted.replace(",", separator), encoding)
+    found = read(OWN, root)
+    assert not found.problems
+    assert [sample.labels for sample in found.splits["train"]] == [(1,), (2,), (1, 2)]
+    assert found.splits["val"][0].mask == root / "3m.png"
+
+
+def test_files_of_one_name_are_told_apart() -> None:
+    """By ending, by folder, by case: each gets a name of its own, which later steps write under."""
+    root = own()
+    rows = ["0000.png", "0000.jpg", "a/b_c.png", "a_b/c.png", "0000_2.png", "X.png", "x.png"]
+    for number, row in enumerate(rows):
+        (root / row).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(root / row)
+    lines = "".join(f"{row},{'val' if row == 'x.png' else 'train'},rose,\n" for row in rows)
+    write(root, "labels.csv", LABELS + lines)
+    download("bad", OWN, Path("raw.json"))
+    prepare("bad", OWN, Path("raw.json"), Path("out"))
+    samples = [sample for split in ("train", "val") for sample in load_split(Path("out"), split).samples]
+    names = {sample.image.relative_to(root).as_posix(): sample.name for sample in samples}
+    assert names["0000.jpg"] == "0000"
+    assert names["a/b_c.png"] == "a_b_c"
+    assert set(rows) < set(names)
+    assert len({name.casefold() for name in names.values()}) == len(names) == 4 + len(rows)
+
+
+def test_accents_may_be_written_as_one_sign_or_as_two() -> None:
+    """A table made on a Mac writes them as two; its eyes see no difference."""
+    root = own()
+    one, two = "ros\u00e9", "rose\u0301"
+    Image.new("RGB", (8, 6)).save(root / f"{one}.png")
+    write(root, "labels.csv", f"{LABELS}{two}.png,train,{two},\n")
+    found = read(OWN.model_copy(update={"classes": ("rose", "tulip", one)}), root)
+    assert not found.problems
+    assert found.splits["train"][-1].labels == (3,)
+    assert found.splits["train"][-1].image == root / f"{one}.png"
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -14,6 +14,7 @@ from smallest import NETWORK
 from unia.cli import main
 from unia.config import load
 from unia.data.samples import read_mask, voc_palette
+from unia.errors import UserError
 from unia.model.checkpoint import Header, save_checkpoint
 from unia.model.network import build
 from unia.steps.download import download
@@ -98,6 +99,46 @@ def test_any_mode_and_size_and_what_cannot_be_read(
     assert {path.stem for path in Path("photos/out/masks").iterdir()} == {*sizes, "deep_P"}
     assert predict(monkeypatch, *arguments) == 1
     assert predictions("photos/out").keys() == found.keys()  # its own results are no images to segment
+
+
+def test_what_else_lies_in_a_folder_is_passed_over_and_told(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("day/one.png", "day/two.JPG"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20)).save(name)
+    for name in ("clip.mpg", "clip.mp4", "depth.h5", "photo.heic", "README"):
+        Path("day", name).write_bytes(b"\x89HDF\r\n\x1a\n" if name.endswith("h5") else b"\0\0\1\xb3")
+    assert predict(monkeypatch, "day", "--checkpoint", str(checkpoint), "--out", "out") == 0
+    assert predictions("out").keys() == {"day/one.png", "day/two.JPG"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "day: passes over 5 of its files, which are no images that it reads" in said
+    assert "(.h5, .heic, .mp4, .mpg, no ending)" in said
+
+
+def test_a_photo_is_segmented_upright(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upright = np.random.default_rng(0).integers(0, 256, (40, 24, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to the right to see it
+    Image.fromarray(np.rot90(upright)).save("turned.png", exif=exif)
+    Image.fromarray(upright).save("upright.png")
+    Image.fromarray(np.rot90(upright[..., 0].astype(np.uint16) * 256)).save("deep.tif", exif=exif)
+    arguments = ("turned.png", "upright.png", "deep.tif", "--checkpoint", str(checkpoint), "--out", "out")
+    assert predict(monkeypatch, *arguments) == 0
+    assert {(entry["height"], entry["width"]) for entry in predictions("out").values()} == {(40, 24)}
+    for kind in ("masks", "overlays", "uncertainty"):
+        turned, straight = (Image.open(f"out/{kind}/{name}.png") for name in ("turned", "upright"))
+        np.testing.assert_array_equal(np.asarray(turned), np.asarray(straight))
+
+
+def test_pixels_that_are_no_numbers_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.array([[1, 2], [3, np.nan], [np.inf, 1]], dtype=np.float32)
+    Image.fromarray(values).save(tmp_path / "deep.tif")
+    np.testing.assert_array_equal(read(tmp_path / "deep.tif")[..., 0], [[0, 128], [255, 0], [0, 0]])
+    assert "2 pixels are NaN or infinite" in " ".join(capsys.readouterr().err.split())
+    Image.fromarray(np.full((2, 2), np.nan, np.float32)).save(tmp_path / "none.tif")
+    with pytest.raises(UserError, match=r"none\.tif: no pixel is a finite number"):
+        read(tmp_path / "none.tif")
 
 
 def test_equal_names_get_numbers(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

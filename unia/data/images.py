@@ -2,20 +2,28 @@
 
 `labels.csv` has a row for each image: `image` (a path below the folder), `split` (train, val or test),
 `labels` (class names, separated by ;) and, where there is ground truth to score against, `mask` (the path
-of a PNG of class ids: 0 background, 1.. in the order of `data.classes`, 255 ignored).
+of a PNG of class ids: 0 background, 1.. in the order of `data.classes`, 255 ignored). Its cells are separated
+by what its first line is separated by: commas, semicolons or tabs.
 """
 
 import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
+from unicodedata import normalize
 
-from unia.data.samples import Dataset, Problem, Sample
+from unia.data.samples import Dataset, Problem, Sample, distinct_names
 from unia.errors import UserError
 from unia.recipe import ImagesData
 
 TABLE = "labels.csv"
 SPLITS = ("train", "val", "test")
 COLUMNS = ("image", "split", "labels")
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}  # of cells
+BEYOND = " "  # the column of cells beyond the last one; no name, since those have no spaces around them
+BETWEEN = re.compile(r"[,|/+&]")  # what people write between labels instead of ;
 
 
 def read(config: ImagesData, root: Path) -> Dataset:
@@ -33,43 +41,83 @@ def read(config: ImagesData, root: Path) -> Dataset:
             problems.append(Problem(f"{root / TABLE}:{line}", str(error), row["split"], name))
         else:
             splits.setdefault(split, []).append(sample)
-    return Dataset(config.classes, config.licence, config.citation, splits, {}, problems)
+    return Dataset(config.classes, config.licence, config.citation, _named(splits, root), {}, problems)
+
+
+def _named(splits: Mapping[str, list[Sample]], root: Path) -> Mapping[str, list[Sample]]:
+    """The samples, with names of their images' own: one for each file, however often it is listed."""
+    files = sorted({sample.image for samples in splits.values() for sample in samples})
+    names = dict(zip(files, distinct_names([file.relative_to(root) for file in files]), strict=True))
+    return {
+        split: [replace(sample, name=names[sample.image]) for sample in samples]
+        for split, samples in splits.items()
+    }
 
 
 def _rows(table: Path) -> list[tuple[int, Mapping[str, str]]]:
     """(line, row) of the table, cells without spaces around them."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
-            reader = csv.DictReader(file)
-            lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            separator = _separator(file.readline())
+            file.seek(0)
+            reader = csv.DictReader(file, restkey=BEYOND, delimiter=separator)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            lacking = [name for name in COLUMNS if name not in reader.fieldnames]
             if lacking:
-                raise UserError(f"{table}: lacks the column {lacking[0]}; it needs {', '.join(COLUMNS)}")
-            rows = [(reader.line_num, row) for row in reader]
+                raise UserError(
+                    f"{table}: lacks the column {lacking[0]}; it needs {', '.join(COLUMNS)}, "
+                    f"separated by {', '.join(f'{name}s' for name in SEPARATORS.values())}"
+                )
+            return [(reader.line_num, _cells(row, separator)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table}: cannot be read ({error}); see the chapter on own data") from None
-    return [
-        (line, {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}) for line, row in rows
-    ]
+
+
+def _separator(head: str) -> str:
+    """What the table's first line separates most columns by, a comma if in doubt."""
+    return max(SEPARATORS, key=lambda separator: len(set(COLUMNS) & set(_split(head, separator))))
+
+
+def _split(head: str, separator: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([head], delimiter=separator), [])]
+
+
+def _cells(row: Mapping[str, Any], separator: str) -> Mapping[str, str]:
+    """A row without spaces around its cells; under `BEYOND` what separates it, if it is too long."""
+    beyond = any(cell.strip() for cell in row.get(BEYOND, ()))
+    cells = {name: (cell or "").strip() for name, cell in row.items() if name != BEYOND}
+    return {**cells, BEYOND: SEPARATORS[separator] if beyond else ""}
 
 
 def _sample(config: ImagesData, root: Path, row: Mapping[str, str]) -> tuple[str, Sample]:
-    """(split, sample) of a row; UserError for what it may not say."""
+    """(split, sample) of a row, its name yet to be given; UserError for what it may not say."""
+    if row[BEYOND]:
+        mend = f"put quotes around a cell that holds a {row[BEYOND]}"
+        raise UserError(f"has more cells than the first line has columns; {mend}")
     if row["split"] not in SPLITS:
         raise UserError(f"split must be one of {', '.join(SPLITS)} (it is {row['split']!r})")
-    names = [name.strip() for name in row["labels"].split(";") if name.strip()]
-    unknown = [name for name in names if name not in config.classes]
-    if unknown:
-        raise UserError(f"{unknown[0]!r} is none of data.classes: {', '.join(config.classes)}")
-    labels = tuple(sorted({config.classes.index(name) + 1 for name in names}))
     image = _below(root, row["image"])
     mask = _below(root, row["mask"]) if row.get("mask") else None
-    name = "_".join(PurePosixPath(row["image"]).with_suffix("").parts)
-    return row["split"], Sample(name, image, mask, labels)
+    return row["split"], Sample("", image, mask, _labels(config.classes, row["labels"]))
+
+
+def _labels(classes: Sequence[str], cell: str) -> tuple[int, ...]:
+    """The class ids that a cell names; an accent may be written as one sign or as two."""
+    known = {normalize("NFC", name): number for number, name in enumerate(classes, 1)}
+    names = [normalize("NFC", name.strip()) for name in cell.split(";") if name.strip()]
+    for name in names:
+        if name not in known:
+            several = all(part.strip() in known for part in BETWEEN.split(name))
+            hint = "; write a ; between labels" if several else ""
+            raise UserError(f"{name!r} is none of data.classes: {', '.join(classes)}{hint}")
+    return tuple(sorted({known[name] for name in names}))
 
 
 def _below(root: Path, path: str) -> Path:
+    """The file that `path` means below `root`, however its accents are written there."""
     if not PurePosixPath(path).name:
         raise UserError("names no image")
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise UserError(f"{path!r} must be a path below {root}")
-    return root / path
+    spellings = [root / normalize(form, path) for form in ("NFC", "NFD")]
+    return next((file for file in spellings if not path.isascii() and file.exists()), root / path)

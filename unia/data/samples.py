@@ -125,18 +125,33 @@ def write_dataset(
             table.writerows(_row(sample, checksums) for sample in samples)
 
 
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A name of its own for each path: its parts, without the ending, numbered where others share them.
+
+    Names that differ in case alone are told apart too, for disks that do not.
+    """
+    named: dict[str, str] = {}
+    for path in paths:
+        stem = name = "_".join(path.with_suffix("").parts)
+        number = 2
+        while name.casefold() in named:
+            name, number = f"{stem}_{number}", number + 1
+        named[name.casefold()] = name
+    return list(named.values())
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """An image of any mode as H x W x 3 RGB, pixels in the file's own order.
 
-    EXIF orientation is not applied: masks refer to the pixels as stored. Raises UserError for what
-    is no image, is cut short, or is too large to be one (PIL's limit).
+    EXIF orientation is not applied: masks refer to the pixels as stored (a TIFF's is, when it is read).
+    Raises UserError for what is no image, is cut short, or is too large to be one (PIL's limit).
     """
-    return np.asarray(_open(path).convert("RGB"))
+    return np.asarray(open_image(path).convert("RGB"))
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """The class ids of a palette or grey PNG, H x W; UserError for any other kind of file."""
-    image = _open(path)
+    image = open_image(path)
     if image.mode not in ("P", "L"):
         raise UserError(f"{path}: a mask must hold class ids (palette or grey), this is {image.mode}")
     if image.format == "JPEG":
@@ -159,11 +174,15 @@ def voc_palette() -> bytes:
     return colours.tobytes()
 
 
-def _open(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
+    """An image, read to its end; UserError as `read_image`."""
     try:
         image = Image.open(path)
         if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise UserError(f"{path}: {image.width} x {image.height} pixels are too many for an image")
+        image.filename = (
+            ""  # else a TIFF of grey values is mapped into memory, and garbled where it is turned
+        )
         image.load()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the download step again") from None

@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
+from struct import error as StructError
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
+from unia.data.checks import DEEP
 from unia.data.normalise import normalise, to_tensor
-from unia.data.samples import read_image, voc_palette, write_label
+from unia.data.samples import distinct_names, open_image, voc_palette, write_label
 from unia.errors import UserError
 from unia.figures.maps import uncertainty
 from unia.files import atomic, names, sha256, write_json
@@ -26,6 +28,10 @@ from unia.refine.resize import resize
 from unia.steps.infer import base_size
 
 PIXELS = 2**20  # labels of a larger image are decided at this size, far finer than the tokens, and enlarged
+FORMATS = (  # of the images in a folder; Pillow opens others, to say what they are, which it cannot decode
+    *("AVIF", "BMP", "DIB", "FITS", "GIF", "JPEG", "JPEG2000", "MPO"),
+    *("PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
 SHINE = 0.5  # of an overlay's colour
 
 Pixels = NDArray[np.uint8]
@@ -44,7 +50,7 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
 
     `out`/masks, overlays and uncertainty hold a PNG for each image, `out`/predictions.json classes and areas.
     Uncertainty goes from black to white, from the image's least to its largest value, which the JSON
-    holds. Pixels stay in the file's own order (EXIF orientation is not applied).
+    holds. All are upright: a photo's EXIF orientation is applied.
 
     Raises UserError at the end, when all others are done, where some can't be read; at once where there is
     no image at all.
@@ -52,7 +58,9 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
     header = read_header(checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load(checkpoint).to(device)
-    found, unread = _named(list(_images(paths, out))), []
+    pairs = list(_images(paths, out))
+    found = dict(zip(distinct_names([short for _, short in pairs]), (path for path, _ in pairs), strict=True))
+    unread = []
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: holds no image")
     entries = []
@@ -82,19 +90,33 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
 
 
 def read(path: Path) -> Pixels:
-    """An image of any mode as H W 3 RGB; what has more than 8 bits goes from its least to its largest value.
+    """An image of any mode as H W 3 RGB, upright; more than 8 bits go from the least to the largest value.
 
     Raises UserError for what is no image.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    image = read_image(path)
-    with Image.open(path) as file:
-        if file.mode[0] not in "IF":
-            return image
-        deep = np.nan_to_num(np.asarray(file, dtype=np.float64))
-    stretched = _stretched(deep)
+    image = _upright(path, open_image(path))
+    if not image.mode.startswith(DEEP):
+        return np.asarray(image.convert("RGB"))
+    deep = np.asarray(image, dtype=np.float64)
+    known = np.isfinite(deep)
+    if not known.any():
+        raise UserError(f"{path}: no pixel is a finite number")
+    if not known.all():
+        say(
+            f"{path}: {np.count_nonzero(~known)} pixels are NaN or infinite, and are taken as its least value"
+        )
+    stretched = _stretched(np.where(known, deep, deep[known].min()))
     return np.repeat(stretched[..., None], 3, axis=2)
+
+
+def _upright(path: Path, image: Image.Image) -> Image.Image:
+    """As its EXIF orientation says."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, TypeError, StructError) as error:
+        raise UserError(f"{path}: its EXIF data cannot be read ({error}); save it again without") from None
 
 
 @torch.inference_mode()
@@ -120,29 +142,28 @@ def segment(model: UniA, image: Pixels, config: Infer, tile: int | None) -> Segm
 
 
 def _images(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
-    """(file, the path that names it): files as given; of folders all images by their endings, but `out`'s."""
-    known = Image.registered_extensions().items()
-    endings = {ending for ending, form in known if form in Image.OPEN}
+    """(file, the path that names it): files as given; of folders all images by their endings, but `out`'s.
+
+    What else lies in a folder is counted and told.
+    """
+    endings = {ending for ending, form in Image.registered_extensions().items() if form in FORMATS}
     for path in paths:
         if not path.is_dir():
             yield path, Path(path.name)
             continue
+        others = []
         for name in map(Path, names(path)):
-            made = (path / name).resolve().is_relative_to(out.resolve())
-            if name.suffix.lower() in endings and not made:
+            if (path / name).resolve().is_relative_to(out.resolve()):
+                continue
+            if name.suffix.lower() in endings:
                 yield path / name, name
-
-
-def _named(found: Sequence[tuple[Path, Path]]) -> dict[str, Path]:
-    """A name of its own for each image: its path's parts, numbered where two would share one."""
-    named: dict[str, Path] = {}
-    for path, short in found:
-        stem = name = "_".join(short.with_suffix("").parts)
-        number = 2
-        while name in named:
-            name, number = f"{stem}_{number}", number + 1
-        named[name] = path
-    return named
+            else:
+                others.append(name.suffix.lower() or "no ending")
+        if others:
+            kinds = ", ".join(sorted(set(others)))
+            say(
+                f"{path}: passes over {len(others)} of its files, which are no images that it reads ({kinds})"
+            )
 
 
 def _entry(path: Path, name: str, segmented: Segmented, classes: Sequence[str]) -> Mapping[str, Any]:
