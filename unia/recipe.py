@@ -189,6 +189,7 @@ class AnyData(Section):
     """What every kind of dataset may be told."""
 
     problems: Literal["stop", "leave_out"] = "stop"
+    duplicates: Literal["tell", "refuse"] = "tell"
 
 
 class ShapesData(AnyData):

@@ -78,7 +78,9 @@ def test_what_a_card_says(out: Path) -> None:
             "largest": [20, 10],
             "most_frequent": [[8, 6, 2], [5, 5, 1], [20, 10, 1]],
         },
-        "disagreements": {"images": 2, "labelled_only": {"dog": 1}, "painted_only": {"dog": 1}},
+        "turned": 0,
+        "in_other_splits": 2,  # a and b are the same picture as v
+        "disagreements": {"of": 2, "images": 2, "labelled_only": {"dog": 1}, "painted_only": {"dog": 1}},
         "licence": "CC0",
         "citation": "me",
         "manifest": {"file": "train.csv", "sha256": sha256(out / "train.csv")},
@@ -120,7 +122,9 @@ def test_a_card_can_be_read_as_a_page(out: Path) -> None:
         "<owl>",
         "CC0",
         "8 x 6: 2, 5 x 5: 1, 20 x 10: 1",
-        "dog: 1",
+        "2 of 2",
+        "only labelled",
+        "only in the mask",
         sha256(out / "train.csv"),
     ):
         assert expected in parser.words

@@ -68,7 +68,9 @@ def test_all_problems_are_told_at_once_and_nothing_is_left(raw: Path) -> None:
     image.write_bytes(image.read_bytes()[:300])
     write_label(VOC / "SegmentationClassAug/train_000002.png", np.zeros((48, 40), np.uint8))
     write_label(VOC / "SegmentationClassAug/train_000003.png", np.full((48, 48), 7, np.uint8))
-    write_label(VOC / "SegmentationClassAug/train_000004.png", np.full((48, 48), 255, np.uint8))  # is fine
+    fine = np.full((48, 48), 255, np.uint8)
+    fine[0, 0] = 1
+    write_label(VOC / "SegmentationClassAug/train_000004.png", fine)
     Image.new("RGB", (48, 48)).save(VOC / "SegmentationClassAug/val_000000.png")
     (VOC / "SegmentationClassAug/val_000002.png").unlink()
     (VOC / "ImageSets/Segmentation/val.txt").write_text("val_000000\nval_000001\nval_000001\nval_000002\n")

@@ -40,7 +40,7 @@ MAY_BE: dict[str, set[str]] = {
         *("seed", "seeds", "weight_decay", "warmup", "mirror", "jitter", "jitter_probability", "workers"),
         *("iterations", "gaussian_compat", "bilateral_compat", "probability_floor", "settled"),
     },
-    "missing": {"problems", "mirrors"},
+    "missing": {"problems", "duplicates", "mirrors"},
 }
 LAYERS = ("small", "datasets", "variants", "ablations")  # where a key that differs from the recipe stands
 

@@ -47,7 +47,12 @@ def card(dataset: str, split: str, found: Dataset, checked: Checked, manifest: P
         "labels_per_image": {str(count): per_image[count] for count in sorted(per_image)},
         "co_occurrence": together,
         "sizes": _sizes(seen),
-        "disagreements": _disagreements(checked.disagreements[split], found.classes),
+        "turned": sum(one.turned for one in seen),
+        "in_other_splits": sum(duplicate.split == split for duplicate in checked.duplicates),
+        "disagreements": {
+            "of": checked.compared[split],
+            **_disagreements(checked.disagreements[split], found.classes),
+        },
         "licence": found.licence,
         "citation": found.citation,
         "manifest": {"file": manifest.name, "sha256": sha256(manifest)},
@@ -74,16 +79,19 @@ def page(card: Card) -> str:
         "width x height": _listed({f"{w} x {h}": n for w, h, n in card["sizes"]["most_frequent"]}),
         "different sizes": card["sizes"]["different"],
         "ignored pixels": f"{card['ignored_pixels']:,}",
-        "images whose labels and mask differ": f"{differ['images']:,}",
-        "labels without a pixel": _listed(differ["labelled_only"]),
-        "classes in the mask without a label": _listed(differ["painted_only"]),
+        "turned by EXIF, which is not applied": card["turned"],
+        "also in a later split, under another name": card["in_other_splits"],
+        "images whose labels and mask disagree": f"{differ['images']:,} of {differ['of']:,}",
         "licence": card["licence"],
         "cite": card["citation"],
         "sha256 of " + card["manifest"]["file"]: card["manifest"]["sha256"],
     }
     painted = sum(row["pixels"] for row in card["classes"]) + card["background_pixels"]
     classes = [
-        (row["class"], row["images"], f"{row['pixels']:,}", f"{row['pixels'] / max(painted, 1):.2%}")
+        (
+            *(row["class"], row["images"], f"{row['pixels']:,}", f"{row['pixels'] / max(painted, 1):.2%}"),
+            *(differ[side].get(row["class"], 0) for side in ("labelled_only", "painted_only")),
+        )
         for row in card["classes"]
     ]
     names = [row["class"] for row in card["classes"]]
@@ -93,8 +101,9 @@ def page(card: Card) -> str:
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>',
             f"<style>{STYLE}</style><h1>{escape(title)}</h1>",
             _table((), facts.items()),
-            "<h2>Classes</h2><p>Images by label; pixels by mask, as a share of those not ignored.</p>",
-            _table(("class", "images", "pixels", "share"), classes),
+            "<h2>Classes</h2><p>Images by label; pixels by mask, as a share of those not ignored; "
+            "images whose label and mask disagree on the class.</p>",
+            _table(("class", "images", "pixels", "share", "only labelled", "only in the mask"), classes),
             "<h2>Labels together</h2><p>Images that hold both the row's and the column's class; "
             "the shade is their share of the row's images.</p>",
             _matrix(names, card["co_occurrence"]),

@@ -1,7 +1,7 @@
 """Every file of a dataset, looked at before anything is trained on it: what is wrong, and what is there."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import permutations
@@ -21,13 +21,21 @@ TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 DEEP = ("I", "F")  # modes of more than 8 bits a channel begin so; as RGB they would be cut off at 255
 
 
+Colour = tuple[int, ...]
+"""Red, green, blue: 0..255."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What a sample's files are; `pixels`: class id -> how many in the mask, None without one."""
 
     size: tuple[int, int]
     """Width and height of the image as stored, in pixels."""
+    turned: bool
+    """Whether EXIF says to turn or mirror the image to see it, which nothing here does."""
     pixels: Mapping[int, int] | None
+    colours: Mapping[int, Colour]
+    """Class id -> its colour in the mask's palette; none for a grey mask."""
     image_sha256: str
     mask_sha256: str | None
 
@@ -47,41 +55,69 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
+class Duplicate:
+    """Files of two splits that are the same, byte for byte, under two names."""
+
+    split: str
+    sample: Sample
+    other_split: str
+    other: Sample
+
+
+@dataclass(frozen=True)
 class Checked:
     """The samples that can be used, what is known of each, by split, and all that is wrong."""
 
     splits: Mapping[str, Sequence[Sample]]
     seen: Mapping[str, Sequence[Seen]]
     disagreements: Mapping[str, Sequence[Disagreement]]
+    compared: Mapping[str, int]
+    """How many images of a split have both labels and a mask, which can disagree."""
+    duplicates: Sequence[Duplicate]
     problems: Sequence[Problem]
 
 
-def check(found: Dataset, locate: Callable[[Path], Path]) -> Checked:
+def check(found: Dataset, locate: Callable[[Path], Path], refuse_duplicates: bool = False) -> Checked:
     """Read every image and mask of `found`; `locate`: where a recorded path lies at the moment.
 
     With labels from masks, the samples returned carry them. A sample with any problem is not among
     `splits`; of one listed twice alike, one stays. A label without a pixel, and a mask's class without a
-    label, are no problem: labels and masks were made by different people.
+    label, are no problem: labels and masks were made by different people. Nor is an image that another
+    split holds under another name, unless `refuse_duplicates`: then it is one of the split named first.
     """
     problems = [*found.problems, *_between_splits(found.splits)]
-    splits: dict[str, list[Sample]] = {}
-    seen: dict[str, list[Seen]] = {}
-    disagreements: dict[str, list[Disagreement]] = {}
+    looked: dict[str, list[tuple[Sample, Seen]]] = {}
+    repeated: list[Problem] = []
     for split, samples in found.splits.items():
         distinct, repeats = _distinct(split, samples)
         facts, wrong = _look_at_all(split, distinct, locate, len(found.classes))
         problems += wrong
-        spoilt = {problem.name for problem in problems if problem.split == split}
-        usable = [s for s in distinct if s.name in facts and s.name not in spoilt]
-        problems += repeats
-        seen[split] = [facts[s.name] for s in usable]
-        disagreements[split] = [d for s, f in zip(usable, seen[split], strict=True) for d in _compare(s, f)]
+        repeated += repeats
+        looked[split] = [(sample, facts[sample.name]) for sample in distinct if sample.name in facts]
+    duplicates = list(_duplicates(looked))
+    if refuse_duplicates:
+        problems += [
+            Problem(d.sample.image, f"is the same picture as {d.other.image} of {d.other_split}", *where)
+            for d in duplicates
+            for where in [(d.split, d.sample.name)]
+        ]
+    spoilt = {(problem.split, problem.name) for problem in problems}
+    splits: dict[str, list[Sample]] = {}
+    seen: dict[str, list[Seen]] = {}
+    disagreements: dict[str, list[Disagreement]] = {}
+    compared: dict[str, int] = {}
+    for split, pairs in looked.items():
+        usable = [(sample, fact) for sample, fact in pairs if (split, sample.name) not in spoilt]
+        disagreements[split] = [d for sample, fact in usable for d in _compare(sample, fact)]
+        compared[split] = sum(
+            sample.labels is not None and fact.pixels is not None for sample, fact in usable
+        )
         if found.labels_from == "masks":
-            usable = [replace(s, labels=f.painted) for s, f in zip(usable, seen[split], strict=True)]
-        splits[split] = usable
-        problems += _of_split(split, usable)
-    problems.sort(key=lambda p: (p.split, p.name, str(p.file), p.reason))
-    return Checked(splits, seen, disagreements, problems)
+            usable = [(replace(sample, labels=fact.painted), fact) for sample, fact in usable]
+        splits[split], seen[split] = [sample for sample, _ in usable], [fact for _, fact in usable]
+        problems += _of_split(split, usable, found.classes)
+    problems = sorted([*problems, *repeated], key=lambda p: (p.split, p.name, str(p.file), p.reason))
+    return Checked(splits, seen, disagreements, compared, duplicates, problems)
 
 
 def _look_at_all(
@@ -118,11 +154,30 @@ def _between_splits(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Problem]
             )
 
 
-def _of_split(split: str, usable: Sequence[Sample]) -> Iterator[Problem]:
+def _duplicates(looked: Mapping[str, Sequence[tuple[Sample, Seen]]]) -> Iterator[Duplicate]:
+    """Each image of a split that a later one holds too, under another name."""
+    first: dict[str, tuple[str, Sample]] = {}
+    for split, pairs in reversed(list(looked.items())):
+        for sample, seen in pairs:
+            other_split, other = first.get(seen.image_sha256, (split, sample))
+            if other_split != split and other.name != sample.name:
+                yield Duplicate(split, sample, other_split, other)
+        first |= {seen.image_sha256: (split, sample) for sample, seen in pairs}
+
+
+def _of_split(split: str, usable: Sequence[tuple[Sample, Seen]], classes: Sequence[str]) -> Iterator[Problem]:
     """What concerns a split as a whole."""
+    masks = [seen.painted for _, seen in usable if seen.painted is not None]
     if not usable:
         yield Problem("", "has no usable image", split)
-    elif split == "train" and not any(sample.labels for sample in usable):
+    elif masks and not any(masks):
+        ids = ", ".join(f"{number} {name}" for number, name in list(enumerate(classes, 1))[:3])
+        more = ", ..." if len(classes) > 3 else ""
+        reason = (
+            "its masks hold no class, only 0 (background) and 255 (ignored), so there is nothing to score"
+        )
+        yield Problem("", f"{reason}; the pixels of a class must hold its id: {ids}{more}", split)
+    elif split == "train" and not any(sample.labels for sample, _ in usable):
         yield Problem("", "no image has a label, so there is nothing to learn", split)
 
 
@@ -155,9 +210,10 @@ def _look(sample: Sample, split: str, locate: Callable[[Path], Path], classes: i
     if split == "train" and sample.labels is None and sample.mask is None:
         return [Problem(sample.image, "has no image-level labels", split, sample.name)]
     problems = []
-    size, pixels, sums = None, None, [""]
+    colours: Mapping[int, Colour] = {}
+    size, orientation, pixels, sums = None, 1, None, [""]
     try:
-        size, turned = _image(locate(sample.image))
+        size, orientation = _image(locate(sample.image))
         sums = [sha256(locate(sample.image))]
     except UserError as error:
         problems.append(Problem(sample.image, str(error), split, sample.name))
@@ -165,13 +221,15 @@ def _look(sample: Sample, split: str, locate: Callable[[Path], Path], classes: i
         path = locate(sample.mask)
         try:
             shape, pixels = _mask(path, classes)
+            colours = _colours(path, pixels)
             if size is not None and shape != size:
-                raise UserError(_sizes(shape, size, turned))
+                raise UserError(_sizes(shape, size, orientation in TURNED))
             sums.append(sha256(path))
         except UserError as error:
             reason = str(error).removeprefix(f"{path}: ")
             problems.append(Problem(sample.mask, reason, split, sample.name))
-    return problems or Seen(size or (0, 0), pixels, sums[0], sums[-1] if sample.mask else None)
+    mask_sum = sums[-1] if sample.mask else None
+    return problems or Seen(size or (0, 0), orientation != 1, pixels, colours, sums[0], mask_sum)
 
 
 def _sizes(mask: tuple[int, int], image: tuple[int, int], turned: bool) -> str:
@@ -190,12 +248,19 @@ def _mask(path: Path, classes: int) -> tuple[tuple[int, int], Mapping[int, int]]
     return (label.shape[1], label.shape[0]), {k: int(counts[k]) for k in present}
 
 
-def _image(path: Path) -> tuple[tuple[int, int], bool]:
-    """(width and height as stored; does EXIF swap them?) of an image, read to its end."""
+def _colours(path: Path, ids: Iterable[int]) -> Mapping[int, Colour]:
+    """The colours of class ids in a mask's palette, if it has one."""
+    with Image.open(path) as image:
+        palette = image.getpalette() if image.mode == "P" else None
+    return {k: tuple(palette[3 * k : 3 * k + 3]) for k in ids if palette}
+
+
+def _image(path: Path) -> tuple[tuple[int, int], int]:
+    """(width and height as stored; EXIF orientation, 1 where there is none) of an image, read to its end."""
     try:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
-            turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             image.draft("L", (1, 1))  # the cheapest way to read a JPEG to its end
             image.load()
     except FileNotFoundError:
@@ -206,7 +271,7 @@ def _image(path: Path) -> tuple[tuple[int, int], bool]:
         raise UserError(f"{size[0]} x {size[1]} pixels are too many for an image")
     if mode.startswith(DEEP):
         raise UserError(f"has pixels of more than 8 bits ({mode}); scale them to 0..255")
-    return size, turned
+    return size, orientation if orientation in range(1, 9) and image.format != "TIFF" else 1
 
 
 def _compare(sample: Sample, seen: Seen) -> Iterator[Disagreement]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from unia.data import acdc, coco, images, voc
 from unia.data.card import card
-from unia.data.checks import Checked, check
+from unia.data.checks import Checked, Duplicate, check
+from unia.data.notes import DISAGREEMENTS, DUPLICATES, notes
 from unia.data.samples import Dataset, Problem, write_dataset
 from unia.errors import UserError
 from unia.files import atomic, read_json, write_json
@@ -23,7 +24,8 @@ def prepare(dataset: str, data: Data, raw: Path, out: Path) -> None:
 
     Raises UserError naming every unreadable, misshapen or missing file, all of them at once; the complete
     list is then in `out`.problems.csv. With `problems: leave_out` such samples are left out instead and
-    listed in `out`/problems.csv; what concerns a split as a whole still stops.
+    listed in `out`/problems.csv; what concerns a split as a whole still stops. What is no problem but should
+    be known (`unia.data.notes`) is told.
     """
     about = read_json(raw)
     if about["kind"] != data.kind:
@@ -35,19 +37,27 @@ def prepare(dataset: str, data: Data, raw: Path, out: Path) -> None:
     with atomic(out) as folder:
         folder.mkdir()
         found = _read(data, roots, folder, out)
-        checked = check(found, lambda p: folder / p.relative_to(out) if p.is_relative_to(out) else p)
+        checked = check(
+            found,
+            lambda p: folder / p.relative_to(out) if p.is_relative_to(out) else p,
+            refuse_duplicates=data.duplicates == "refuse",
+        )
         _settle(dataset, data, checked.problems, out)
         usable = replace(found, splits=checked.splits)
         write_dataset(folder, dataset, data.kind, usable, _checksums(checked))
         for split in checked.splits:
             about_split = card(dataset, split, usable, checked, folder / f"{split}.csv")
             write_json(folder / f"{split}.card.json", about_split)
-        _write_disagreements(folder / "disagreements.csv", checked, found.classes)
+        _write_disagreements(folder / DISAGREEMENTS, checked, found.classes)
+        if checked.duplicates:
+            _write_duplicates(folder / DUPLICATES, checked.duplicates)
         if checked.problems:
             _write_problems(folder / PROBLEMS, checked.problems)
     _beside(out).unlink(missing_ok=True)
     counts = ", ".join(f"{len(samples)} {split}" for split, samples in checked.splits.items())
     say(f"prepare {dataset}: {counts}, {len(found.classes)} classes")
+    for note in notes(found, checked, out):
+        say(f"prepare {dataset}: {note}")
     if checked.problems:
         say(f"prepare {dataset}: left out for {_count(checked.problems)}, see {out / PROBLEMS}")
 
@@ -99,6 +109,14 @@ def _write_disagreements(path: Path, checked: Checked, classes: Sequence[str]) -
         for d in found
     )
     _write_csv(path, ("split", "name", "class", "only_in"), rows)
+
+
+def _write_duplicates(path: Path, duplicates: Sequence[Duplicate]) -> None:
+    rows = (
+        (d.split, d.sample.name, d.sample.image, d.other_split, d.other.name, d.other.image)
+        for d in duplicates
+    )
+    _write_csv(path, ("split", "name", "file", "other_split", "other_name", "other_file"), rows)
 
 
 def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

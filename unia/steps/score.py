@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from unia.data.samples import Sample, Split, load_split, read_mask
 from unia.errors import UserError
 from unia.files import atomic, write_json
+from unia.progress import say
 from unia.scores import Counts, confusion, hits, union
 from unia.steps.parallel import for_each
 
@@ -28,16 +30,21 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, image
     `out` (JSON) holds, for each kind, the confusion matrix (rows: ground truth) and, where images belong to
     volumes, [TP, FP, FN, TN] of each class and union in each volume; `images` (CSV) the first three of each
     class that an image or its prediction holds. Memory does not grow with the number of images.
+    Images without a mask are left out, which is told.
 
     Raises UserError, naming the file, where a prediction is missing or is not its mask's size, and where the
     split has no masks.
     """
-    about = load_split(data, split)
-    if not about.samples or any(sample.mask is None for sample in about.samples):
+    whole = load_split(data, split)
+    about = replace(whole, samples=tuple(sample for sample in whole.samples if sample.mask is not None))
+    if not about.samples:
         raise UserError(
             f"{data}: the split {split} has no ground truth to score against; for VOC test, the label "
             "maps of infer and crf can be sent to the evaluation server"
         )
+    left_out = len(whole.samples) - len(about.samples)
+    if left_out:
+        say(f"score {split}: {left_out} of {len(whole.samples)} images have no mask and are not scored")
     folders = {kind: predictions / kind for kind in KINDS[:-1]} | {KINDS[-1]: crf}
     folders = {kind: path for kind, path in folders.items() if path.is_dir() or kind not in FROM_LABELS}
     work = partial(_score_sample, folders, len(about.classes))

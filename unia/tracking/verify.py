@@ -14,6 +14,7 @@ from unia.tracking.receipt import Receipt, files_of, made_hash
 from unia.tracking.record import git_state, lock
 from unia.tracking.trace import SHORT, Chain, code, name_of
 
+CARD = ".card.json"  # lies beside the table of each split
 DATASET = "dataset.json"  # a folder with it is a prepared dataset: its tables hold hashes of images and masks
 
 Expected = dict[tuple[Path, str], str]
@@ -120,7 +121,8 @@ def _samples(step: Receipt, sums: Mapping[Path, str | None]) -> Expected:
             files = files_of(entry) or {}
         except UserError:
             continue
-        tables = [name for name in files if DATASET in files and name.endswith(".csv") and "/" not in name]
+        splits = [name.removesuffix(CARD) for name in files if DATASET in files and name.endswith(CARD)]
+        tables = [f"{split}.csv" for split in splits]
         for table in tables:
             path = Path(entry["path"]) / table
             if sums.get(path) != files[table]:
