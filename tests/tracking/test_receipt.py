@@ -163,9 +163,66 @@ def test_changes_of_the_code_have_a_hash(repository: Path) -> None:
     assert record.git_state() == clean
 
 
-def test_git_may_be_absent(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+NOTHING = {"commit": None, "dirty": None, "diff": None}
+
+
+def test_git_may_be_absent(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PATH", "")
-    assert record.git_state() == {"commit": None, "dirty": None, "diff": None}
+    assert record.git_state() == NOTHING
+    assert (
+        told(capsys) == f"warning: no commit of the code in {repository} is recorded: there is no git in PATH"
+    )
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that was said."""
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said.strip()
+
+
+def test_a_repository_of_another_user_is_told(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a shared folder, or where root runs in a container: git refuses, with its way out."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("HOME", str(repository))
+    assert record.git_state() == NOTHING
+    line = told(capsys)
+    assert "git: detected dubious ownership in repository" in line
+    assert f"git config --global --add safe.directory {repository}" in line
+
+
+def test_a_repository_that_git_cannot_read_is_told(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / ".git/HEAD").write_text("nothing")
+    assert record.git_state() == NOTHING
+    assert "is recorded: git: not a git repository" in told(capsys)
+
+
+def test_a_repository_around_the_code_is_not_its_own(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unpacked into a folder of another repository, it is at no commit of that."""
+    (repository / "unpacked").mkdir()
+    (repository / "unpacked/code.py").write_text("1\n")
+    monkeypatch.setattr(record, "ROOT", repository / "unpacked")
+    assert record.git_state() == NOTHING
+    assert f"the repository {repository} does not hold it" in told(capsys)
+
+
+def test_every_step_says_that_its_commit_is_not_recorded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(record, "ROOT", folder)
+    for step in ("download", "prepare"):
+        with step_run(step, "shapes", {}, {}, {"out": Path(step)}):
+            Path(step).write_text("")
+        assert capsys.readouterr().err.count("warning: no commit of the code") == 1
+        assert read_receipt(Path(f"{step}.run.json"))["git"] == NOTHING
 
 
 def test_a_second_output_has_the_receipt_of_the_first(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from unia.files import content
+from unia.progress import say
 
 ROOT = Path(__file__).parents[2]
 LOCK = Path("envs/requirements.txt")
@@ -33,16 +34,24 @@ CODE = ("*.py", "*.smk", "*.yaml", "Snakefile")  # what git does not know of, ye
 NO_CODE = ":(exclude)dvc.lock"  # DVC writes results' hashes there while the stages run
 
 
+class _GitFailed(Exception):
+    """Why git did not answer, in one line."""
+
+
 def git_state() -> dict[str, Any]:
-    """{commit, dirty, diff} of the repository that holds this code; all None without git or repository.
+    """{commit, dirty, diff} of the repository that holds this code; all None, and said why, without one.
 
     `diff` is the sha256 of what the working tree adds to the commit: changes of tracked files, and code
     that git does not track. A clean tree has none.
     """
-    commit = _git("rev-parse", "HEAD")
-    changes = _git("diff", "HEAD", "--", ".", NO_CODE)
-    untracked = _git("ls-files", "--others", "--exclude-standard", "--", *CODE)
-    if commit is None or changes is None or untracked is None:
+    try:
+        commit = _git("rev-parse", "HEAD")
+        if not _git("ls-files", "--", *CODE):
+            raise _GitFailed(f"the repository {_git('rev-parse', '--show-toplevel')} does not hold it")
+        changes = _git("diff", "HEAD", "--", ".", NO_CODE)
+        untracked = _git("ls-files", "--others", "--exclude-standard", "--", *CODE)
+    except _GitFailed as error:
+        say(f"warning: no commit of the code in {ROOT} is recorded: {error}")
         return {"commit": None, "dirty": None, "diff": None}
     digest = hashlib.sha256(os.fsencode(changes))
     for name in untracked.splitlines():
@@ -114,10 +123,16 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(*arguments: str) -> str | None:
+def _git(*arguments: str) -> str:
+    """What git answers; raises _GitFailed."""
     command = ["git", "-c", "core.quotepath=off", *arguments]
     try:
         result = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return os.fsdecode(result.stdout).strip() if result.returncode == 0 else None
+    except FileNotFoundError:
+        raise _GitFailed("there is no git in PATH") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _GitFailed(f"git: {error}") from None
+    if result.returncode != 0:
+        told = " ".join(os.fsdecode(result.stderr).split())
+        raise _GitFailed(f"git: {told.removeprefix('fatal: ') or f'exit code {result.returncode}'}")
+    return os.fsdecode(result.stdout).strip()

@@ -42,7 +42,10 @@ def unrecorded(step: Receipt) -> list[str]:
     commit, command = step["git"]["commit"], step["command"]
     if commit is None or not step["git"]["dirty"] or "--params" in command:
         return []
-    shown = subprocess.run(["git", "show", f"{commit}:params.yaml"], cwd=record.ROOT, capture_output=True)
+    try:
+        shown = subprocess.run(["git", "show", f"{commit}:params.yaml"], cwd=record.ROOT, capture_output=True)
+    except OSError:  # no git here
+        return []
     given = [value for option, value in pairwise(command) if option == "--set"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
