@@ -204,7 +204,7 @@ class VocData(AnyData):
     kind: Literal["voc"]
     source: Name | None
     mirrors: Mirrors = ()
-    augmented: Literal["zip", "sbd"]
+    augmented: Literal["zip", "sbd", "none"]
     labels: Literal["annotations", "masks"]
 
 

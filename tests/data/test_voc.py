@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,13 @@ def test_train_is_every_mask_outside_val_and_labels_are_all_objects(root: Path, 
     assert sample.mask == root / "SegmentationClassAug/a.png"
     assert len(found.classes) == 20
     assert not found.problems
+
+
+def test_without_augmented_labels_train_is_vocs_own_list(root: Path, tmp_path: Path) -> None:
+    shutil.rmtree(root / "SegmentationClassAug")
+    found = read(root, tmp_path, augmented="none")
+    assert table(found) == {"train": [("c", (12, 15))], "val": [("d", (20,)), ("b", (4,))]}
+    assert found.splits["train"][0].mask == root / "VOCdevkit/VOC2012/SegmentationClass/c.png"
 
 
 def test_labels_can_come_from_the_masks(root: Path, tmp_path: Path) -> None:

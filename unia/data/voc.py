@@ -48,8 +48,9 @@ CITATION = (
 def read(config: VocData | ShapesData, roots: Sequence[Path], folder: Path, final: Path) -> Dataset:
     """The splits below `roots`: train (augmented), val, and test where its list and images are there.
 
-    Training images are all that have an augmented mask and are not in val. Masks made from SBD are
-    written to `folder`/masks and recorded below `final`. Raises UserError for what is missing.
+    Training images are all that have an augmented mask and are not in val; with `augmented: none` VOC's
+    own, of its list train.txt. Masks made from SBD are written to `folder`/masks and recorded below
+    `final`. Raises UserError for what is missing.
     """
     voc = _listing(roots, "val")
     if voc is None:
@@ -93,7 +94,10 @@ def _labels(
 def _masks(
     config: VocData | ShapesData, roots: Sequence[Path], voc: Path, folder: Path, final: Path
 ) -> tuple[dict[str, Path], list[Problem]]:
-    """(name -> augmented mask, what is wrong)."""
+    """(name -> mask of the images that may be trained on, what is wrong)."""
+    if isinstance(config, VocData) and config.augmented == "none":
+        own = voc / "SegmentationClass"
+        return {name: own / f"{name}.png" for name in _names(voc, "train")}, []
     if isinstance(config, VocData) and config.augmented == "sbd":
         cls = layout.folder(roots, "dataset/cls", "dataset/cls of the Semantic Boundaries Dataset")
         return _from_sbd(cls, voc, folder, final)

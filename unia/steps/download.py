@@ -93,4 +93,4 @@ def _official(key: str, data: VocData | CocoData) -> list[Archive]:
             f"{official.VOC_TRAINVAL.name} into a folder and name that here, or set data.augmented: sbd, "
             "which can be fetched"
         )
-    return [official.VOC_TRAINVAL, official.SBD]
+    return [official.VOC_TRAINVAL] + ([official.SBD] if data.augmented == "sbd" else [])
