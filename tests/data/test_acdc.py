@@ -245,7 +245,7 @@ def test_the_two_frames_must_differ(raw: Path) -> None:
     [
         (np.zeros((4, 5, 2), np.int16), "every intensity"),
         (np.zeros((4, 5, 2, 2), np.int16), "must be X x Y x Z"),
-        (np.full((4, 5, 2), np.nan, np.float32), "finite"),
+        (np.full((4, 5, 2), np.nan, np.float32), "40 of its 40 voxels are NaN or infinite; replace them"),
         (np.zeros((4, 5, 0), np.int16), "must be X x Y x Z"),
         (np.zeros((4, 5, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "cannot be read"),
     ],

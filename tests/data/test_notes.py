@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -181,8 +182,11 @@ def test_photos_that_lie_on_their_side_are_named(own: Own) -> None:
     assert "<td>turned by EXIF, which is not applied<td>1" in page(read_card(Path("data/own"), "train"))
 
 
-def test_the_commands_say_it_and_trace_reads_what_they_wrote(own: Own) -> None:
+def test_the_commands_say_it_and_trace_reads_what_they_wrote(
+    own: Own, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lists of what was noted lie among the tables of images, whose hashes are checked."""
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # takes seconds
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     data = {"kind": "images", "source": "own", "classes": ["rose"]}
     document["datasets"]["own"] = {"data": data, **{name: {} for name in document["recipe"]}}

@@ -32,16 +32,14 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="A folder for all that is made.")] = None,
 ) -> None:
     """Infer, CRF, score and table for any checkpoint, the reference's too."""
-    from rich.console import Console
-
+    from unia.commands.screen import print_table, screen
     from unia.steps.evaluate import evaluate as step
-    from unia.steps.table import show as render
 
     data = data or Path("data") / dataset
     out = out or Path("results/evaluate") / f"{checkpoint.stem}_{dataset}_{split}"
     with running("evaluate", params, dataset, {"checkpoint": checkpoint, "data": data}, out, split):
         step(checkpoint, dataset, params.recipe(dataset), data, split, out)
-    Console().print(render(out / "table.csv"))
+    print_table(out / "table.csv", screen())
 
 
 @app.command()

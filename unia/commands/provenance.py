@@ -71,11 +71,10 @@ def crate(
 
 
 def _show(chain: "Chain", heading: str) -> None:
-    from rich.console import Console
-
+    from unia.commands.screen import screen
     from unia.tracking.trace import facts, tree
 
-    console = Console(highlight=False)
+    console = screen()
     console.print(tree(chain, heading))
     for fact in facts(chain):
         console.print(fact, markup=False)

@@ -23,8 +23,6 @@ from unia.steps.part import WHOLE, Part
 
 app = typer.Typer()
 
-PAGE = 140  # characters of a line of --html
-
 
 @app.command()
 @reads_params
@@ -254,17 +252,11 @@ def show(
     html: Annotated[Path | None, typer.Option("--html", help="Also write them as a page (HTML).")] = None,
 ) -> None:
     """Print tables, readably; below each, what published.csv beside it holds of the same split."""
-    from rich.console import Console
-
+    from unia.commands.screen import page, print_table, screen
     from unia.files import write_text
-    from unia.steps.published import published, show_published
-    from unia.steps.table import show as render
 
-    console = Console(record=html is not None, width=None if html is None else PAGE)
+    console = screen()
     for path in tables:
-        console.print(render(path))
-        rows = published(path)
-        if rows:
-            console.print(show_published(rows))
+        print_table(path, console)
     if html is not None:
-        write_text(html, console.export_html(inline_styles=True))
+        write_text(html, page(tables))

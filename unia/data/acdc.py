@@ -210,11 +210,13 @@ def _load(path: Path) -> tuple[NDArray[Any], bytes]:
     try:
         volume = nibabel.Nifti1Image.from_filename(path)
         array = np.asarray(volume.dataobj)
-        usable = array.ndim == 3 and array.size > 0 and bool(np.isfinite(array).all())
+        unknown = array.size - int(np.count_nonzero(np.isfinite(array)))
     except Exception as error:  # nibabel's readers of damaged files raise of every kind
         raise UserError(f"{path}: cannot be read ({error})") from None
-    if not usable:
-        raise UserError(f"{path}: must be X x Y x Z finite numbers, is {array.shape}")
+    if array.ndim != 3 or array.size == 0:
+        raise UserError(f"{path}: must be X x Y x Z numbers, is {array.shape}")
+    if unknown:
+        raise UserError(f"{path}: {unknown} of its {array.size} voxels are NaN or infinite; replace them")
     return array, volume.header.binaryblock
 
 

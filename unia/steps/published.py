@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from unia.errors import UserError
 
@@ -38,7 +39,7 @@ def show_published(rows: Sequence[dict[str, str]]) -> Table:
     """A table of its own for the terminal."""
     shown = Table(title="Published by others, not computed here", box=SIMPLE_HEAD, pad_edge=False)
     for column in COLUMNS:
-        shown.add_column(column, justify="right" if column == "mIoU" else "left")
+        shown.add_column(column, justify="right" if column == "mIoU" else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(row[column] for column in COLUMNS))
+        shown.add_row(*(Text(row[column]) for column in COLUMNS))
     return shown

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from unia.errors import UserError
 from unia.files import read_json, write_json, write_text
@@ -48,22 +49,22 @@ def metrics(scores: Path, out: Path) -> None:
     )
 
 
-def show(path: Path) -> Table:
-    """The CSV at `path` for the terminal: turned, one column for each kind of prediction."""
+def show(path: Path, kinds: slice = slice(None)) -> Table:
+    """The CSV at `path`, turned: names of rows, and a column for each of its `kinds` of prediction."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
+            head, *rows = csv.reader(file)
+        shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for number, lines in enumerate(zip(head, *rows[kinds], strict=True)):
+            if number == 0:
+                for kind in lines:
+                    shown.add_column(Text(kind), justify="right" if shown.columns else "left", no_wrap=True)
+            else:
+                shown.add_row(*map(Text, lines))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); run the table step first") from None
-    if not rows:
-        raise UserError(f"{path}: is empty; run the table step again")
-    shown = Table(title=str(path), box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for number, lines in enumerate(zip(*rows, strict=True)):
-        if number == 0:
-            for kind in lines:
-                shown.add_column(kind, justify="left" if kind == lines[0] else "right", no_wrap=True)
-        else:
-            shown.add_row(*lines)
+    except (ValueError, csv.Error) as error:  # empty, no UTF-8, rows of several lengths
+        raise UserError(f"{path}: is no table ({error}); run the table step again") from None
     return shown
 
 

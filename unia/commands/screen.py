@@ -1,0 +1,56 @@
+"""Where tables and traces are printed: no name and no number of them is ever cut."""
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from unia.steps.published import published, show_published
+from unia.steps.table import show
+
+ENDLESS = 10_000  # characters of a line that nobody looks at through a window
+
+
+def screen() -> Console:
+    """As wide as the terminal; a pipe or a file takes lines of any length."""
+    return Console(width=None if sys.stdout.isatty() else ENDLESS, highlight=False)
+
+
+def print_table(path: Path, console: Console) -> None:
+    """A table, in as many blocks as the console needs; below it, what published.csv holds of its split."""
+    console.print(str(path), markup=False, soft_wrap=True)
+    for block in _blocks(path, console):
+        width = console.width
+        console.width = max(width, _width(block, console))  # a terminal breaks what is longer, without loss
+        console.print(block)
+        console.width = width
+    rows = published(path)
+    if rows:
+        console.print(show_published(rows))
+
+
+def page(paths: list[Path]) -> str:
+    """The same tables as a page of HTML, which scrolls sideways."""
+    console = Console(record=True, file=io.StringIO(), width=ENDLESS, highlight=False)
+    for path in paths:
+        print_table(path, console)
+    return console.export_html(inline_styles=True)
+
+
+def _blocks(path: Path, console: Console) -> Iterator[Table]:
+    """The table, whole or with some of its columns at a time: as many as fit beside the names of the rows."""
+    columns = len(show(path).columns) - 1
+    first = 0
+    while first < columns:
+        last = first + 1
+        while last < columns and _width(show(path, slice(first, last + 1)), console) <= console.width:
+            last += 1
+        yield show(path, slice(first, last))
+        first = last
+
+
+def _width(table: Table, console: Console) -> int:
+    return console.measure(table, options=console.options.update(width=ENDLESS)).maximum
