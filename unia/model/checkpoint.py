@@ -4,7 +4,8 @@ Nothing is unpickled: `torch.load` runs with `weights_only=True`.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
+from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
 from unia.errors import UserError
 from unia.files import atomic
 from unia.model.network import UniA, build
+from unia.progress import say
 from unia.recipe import Model
 
 NAMES = (  # ours, the reference's: prefixes, first match wins
@@ -40,6 +43,12 @@ NAMES = (  # ours, the reference's: prefixes, first match wins
     ("uncertainty.log_variance.mlp.last.", "uncertainty_infer.generate_parameters.std_proj.last_layer."),
     ("uncertainty.attention.", "uncertainty_infer.cross_attn."),
 )
+
+VIT = "patch_embed.proj.weight"  # where a file has a tensor of this name, it has a ViT of timm's
+TOKENS = ("cls_token", "reg_token", "pos_embed", "patch_embed.", "norm_pre.", "blocks.", "norm.")
+"""Names of the tensors of a ViT that its tokens depend on; what else it holds is never used."""
+
+NESTED = 4  # mappings in one another, at most, in a file written by torch.save
 
 
 @dataclass(frozen=True)
@@ -112,11 +121,36 @@ def _check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: 
 
 
 def load_backbone(model: UniA, path: Path) -> None:
-    """Start the backbone from a file of timm's tensors (.safetensors, or a state dict of torch)."""
-    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else read_state_dict(path)
-    prefix = "backbone.vit."
-    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(prefix)}
-    load_tensors(model, own | {prefix + name: tensor for name, tensor in tensors.items()}, str(path))
+    """Start the backbone from a file of a ViT (.safetensors, or written by torch.save).
+
+    Its tensors may have timm's names, or those of DINO, MAE, CLIP and others that timm converts, and stand
+    below any name (`model`, `state_dict`, `backbone.`). Position embedding and patches are resized as timm
+    does. All that the tokens depend on must be there; what follows them, heads and decoders, may be absent
+    or others. Raises UserError where the file does not fit, or holds several such networks.
+    """
+    vit = model.backbone.vit
+    held = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    tensors = _below(held, VIT, path) or held
+    side = tensors[VIT].shape[-1] if VIT in tensors and tensors[VIT].ndim == 4 else model.backbone.patch
+    name = model.backbone.name
+    try:
+        found = checkpoint_filter_fn(tensors, vit, adapt_layer_scale=True)
+        found = {key: tensor for key, tensor in found.items() if isinstance(tensor, Tensor)}
+    except Exception as error:  # shapes and names that timm takes for others
+        raise UserError(f"{path}: as weights of {name}: does not fit ({_reason(error)})") from None
+    state = vit.state_dict()
+    own = {key: tensor for key, tensor in state.items() if key.startswith(TOKENS)}
+    if not own.keys() & found.keys():
+        some = ", ".join(list(dict(_tensors(held)))[:3])
+        raise UserError(f"{path}: holds no vision transformer under a name that timm knows, but {some}, ...")
+    used = {key: tensor for key, tensor in found.items() if key.startswith(TOKENS)}
+    _check_fit(own, used, f"{path}: as weights of {name}")
+    used |= {key: found[key] for key in state if key in found and found[key].shape == state[key].shape}
+    vit.load_state_dict(used, strict=False)
+    if side != model.backbone.patch:
+        say(f"{path}: has patches of {side} pixels; they are resized to the {model.backbone.patch} of {name}")
+    if unused := dict.fromkeys(key.split(".")[0] for key in found if key not in used):
+        say(f"{path}: not used: {', '.join(unused)}")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -129,23 +163,65 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file written by `torch.save`; UserError for anything else.
+    """The tensors of a reference checkpoint; UserError for anything but mappings of tensors.
 
     Both of the reference's forms: a bare state dict with `module.` prefixes (VOC), or one held under
-    `model_state_dict` (COCO).
+    `model_state_dict` (COCO); any other name may stand above them too.
     """
+    held = _read_torch(path)
+    return _below(held, f"encoder.{VIT}", path) or dict(_tensors(held))
+
+
+def _read_torch(path: Path) -> Mapping[str, Any]:
+    """What `torch.save` wrote: a mapping that holds tensors, or mappings of them."""
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # torch's readers of damaged files raise of every kind
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path}: not a plain state dict of tensors, refused ({reason})") from None
-    if isinstance(loaded, Mapping) and "model_state_dict" in loaded:
-        loaded = loaded["model_state_dict"]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        if refused := re.search(r"GLOBAL (\S+)", str(error)):
+            raise UserError(
+                f"{path}: refused: beside tensors it holds {refused[1]}, and reading such objects can run "
+                "any code; README, Weights of the backbone, says how to write its tensors into another file"
+            ) from None
+        raise UserError(f"{path}: not a plain state dict of tensors, refused ({_reason(error)})") from None
+    if not isinstance(loaded, Mapping) or not dict(_tensors(loaded)):
         raise UserError(f"{path}: holds no state dict of tensors")
-    return {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
+    return loaded
+
+
+def _below(held: Mapping[str, Any], known: str, path: Path) -> dict[str, Tensor]:
+    """The tensors that stand below the same name as the one called `known`; none without it.
+
+    Raises UserError where there are several such names: nobody knows which is meant.
+    """
+    tensors = dict(_tensors(held))
+    places = [name.removesuffix(known) for name in tensors if f".{name}".endswith(f".{known}")]
+    if len(places) > 1:
+        several = ", ".join(place.rstrip(".") or "one on top" for place in places)
+        raise UserError(
+            f"{path}: holds several networks: {several}; README, Weights of the backbone, says how to write "
+            "the one that is meant into another file"
+        )
+    return {
+        name.removeprefix(place): tensor
+        for place in places
+        for name, tensor in tensors.items()
+        if name.startswith(place)
+    }
+
+
+def _tensors(held: Mapping[str, Any], above: str = "", depth: int = NESTED) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of a mapping and of those in it, whose names stand before: `model.cls_token`."""
+    for name, value in held.items():
+        if isinstance(value, Tensor):
+            yield f"{above}{name}", value
+        elif isinstance(value, Mapping) and depth:
+            yield from _tensors(value, f"{above}{name}.", depth - 1)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def from_reference(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,7 @@
-"""The names of timm's plain vision transformers, read from its files: to import timm takes seconds."""
+"""The names of timm's plain vision transformers, read from its files: to import timm takes seconds.
+
+Plain is what `unia.model.backbone` computes as timm does; what it builds it compares with timm itself.
+"""
 
 import difflib
 import re
@@ -8,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 FILES = ("vision_transformer", "vision_transformer_hybrid", "deit")
+# In the function that makes one: other patches, blocks, attention, a token that we do not know.
+OTHERWISE = re.compile(r"_hybrid\(|block_fn=|attn_layer=|distilled=True")
 
 
 def known(name: str) -> str:
@@ -18,8 +23,11 @@ def known(name: str) -> str:
     architecture, _, weights = name.partition(".")
     if ":" in name:
         return name
-    if architecture not in architectures():
-        near = _nearest(architecture, architectures())
+    plain = {name for name, plain in architectures().items() if plain}
+    if architecture not in plain:
+        near = _nearest(architecture, plain)
+        if architecture in architectures():
+            raise ValueError(f"is no plain vision transformer, but computes other tokens{near}")
         raise ValueError(f"timm has no plain vision transformer of this name{near}")
     if weights and weights not in re.findall(r"\.(\w+)\*?['\"]", _source()):
         own = re.findall(rf"['\"]{architecture}\.(\w+)\*?['\"]", _source())
@@ -28,8 +36,10 @@ def known(name: str) -> str:
 
 
 @cache
-def architectures() -> frozenset[str]:
-    return frozenset(re.findall(r"^@register_model\ndef (\w+)\(", _source(), re.MULTILINE))
+def architectures() -> dict[str, bool]:
+    """Name -> whether it is plain, of all vision transformers in these files."""
+    functions = re.findall(r"^@register_model\n(def (\w+)\(.*\n(?:[ )].*\n|\n)+)", _source(), re.MULTILINE)
+    return {name: OTHERWISE.search(text) is None for text, name in functions}
 
 
 @cache
