@@ -137,6 +137,7 @@ class Losses(Section):
 
 
 class Train(Section):
+    supervision: Literal["labels", "masks"]
     seed: Seed
     crop: Positive
     batch: Positive

@@ -100,7 +100,7 @@ def test_a_worker_that_dies_is_reported_with_its_sample(
     name = load_split(data, "train").samples[5].name
     crop = SampleStream._crop
 
-    def deadly(stream: SampleStream, sample: Any, position: int) -> tuple[Tensor, Tensor]:
+    def deadly(stream: SampleStream, sample: Any, position: int) -> tuple[Tensor, ...]:
         if sample.name == name:
             os.kill(os.getpid(), signal.SIGKILL)
         return crop(stream, sample, position)

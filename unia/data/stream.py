@@ -15,28 +15,31 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torchvision.transforms import v2
+from torchvision.tv_tensors import Mask
 
 from unia.data.normalise import normalise, to_tensor
-from unia.data.samples import Sample, Split, read_image
+from unia.data.samples import Sample, Split, read_image, read_mask
 from unia.errors import UserError
 from unia.recipe import Train
 
 
-class SampleStream(Dataset[tuple[Tensor, Tensor]]):
+class SampleStream(Dataset[tuple[Tensor, ...]]):
     """Position -> (normalised crop 3 x crop x crop, image-level labels C).
 
+    With `supervision: masks` also the crop's mask: crop x crop, class ids, 0 and 255, int64.
     Raises UserError, naming the sample, for one that cannot be read.
     """
 
     def __init__(self, split: Split, config: Train):
         self.split = split
         self.seed = config.seed
+        self.masks = config.supervision == "masks"
         self.augment = augmentation(config)
         # What each worker is reading, (process id, position), for when it dies and cannot say it itself.
         self._reading = torch.full((max(1, config.workers), 2), -1).share_memory_()
         self._closed = torch.zeros(1, dtype=torch.bool).share_memory_()
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, position: int) -> tuple[Tensor, ...]:
         worker = get_worker_info()
         self._reading[worker.id if worker else 0] = torch.tensor([os.getpid(), position])
         sample = self.sample(position)
@@ -64,14 +67,19 @@ class SampleStream(Dataset[tuple[Tensor, Tensor]]):
         if self._closed:
             os._exit(0)
 
-    def _crop(self, sample: Sample, position: int) -> tuple[Tensor, Tensor]:
+    def _crop(self, sample: Sample, position: int) -> tuple[Tensor, ...]:
         image = Image.fromarray(read_image(sample.image))
+        masks = [Mask(read_mask(sample.mask).copy())] if self.masks and sample.mask else []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(hash_seed(self.seed, position))
-            image = self.augment(image)
+            image, *masks = self.augment(image, *masks) if masks else [self.augment(image)]
         label = torch.zeros(len(self.split.classes))
         label[[c - 1 for c in sample.labels or ()]] = 1
-        return normalise(to_tensor(np.asarray(image))), label
+        return (
+            normalise(to_tensor(np.asarray(image))),
+            label,
+            *(mask.as_subclass(Tensor).long() for mask in masks),
+        )
 
     def index(self, position: int) -> int:
         """The sample at `position`: a new random order every time all have been seen."""
@@ -99,7 +107,7 @@ class Positions(Sampler[list[int]]):
         return self.iterations - self.start
 
 
-def loader(split: Split, config: Train, positions: Positions, pin: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+def loader(split: Split, config: Train, positions: Positions, pin: bool) -> DataLoader[tuple[Tensor, ...]]:
     """Batches in order, decoded and augmented by `config.workers` processes (0: in this one)."""
     workers = config.workers
     return DataLoader(

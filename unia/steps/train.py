@@ -48,6 +48,9 @@ def train(dataset: str, recipe: Recipe, data: Path, out: Path, log: Log) -> None
     split = load_split(data, "train")
     if any(sample.labels is None for sample in split.samples):
         raise UserError(f"{data}: the split train has no image-level labels; nothing to learn from")
+    without = sum(sample.mask is None for sample in split.samples)
+    if recipe.train.supervision == "masks" and without:
+        raise UserError(f"train.supervision: masks, but {without} images of {data}'s split train have none")
     use_deterministic(recipe.train.deterministic)
     with joined() as processes:
         check_shares(recipe.train, processes.count)

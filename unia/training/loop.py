@@ -18,7 +18,7 @@ from unia.training.recorded import RecordedStep, Step
 from unia.training.stop import Stopped, stoppable
 from unia.training.watch import LIMIT, Watch
 
-Batches = DataLoader[tuple[Tensor, Tensor]]
+Batches = DataLoader[tuple[Tensor, ...]]
 Log = Callable[[int, Mapping[str, float]], None]
 
 
@@ -55,11 +55,11 @@ def fit(
     step = make_step(model, recipe, optimiser, processes.device, noise, processes)
     progress = track(batches, "train") if processes.first else None
     with stoppable() as stop:
-        for iteration, (images, labels) in enumerate(progress or batches, start):
+        for iteration, (images, labels, *masks) in enumerate(progress or batches, start):
             rate = set_learning_rate(optimiser, iteration, config)
             noise.at(iteration)
             plan = Plan.at(iteration, recipe.losses, recipe.pseudo_label)
-            losses = step(images, labels, max(1, int(labels.sum(1).max())), plan)
+            losses = step(images, labels, max(1, int(labels.sum(1).max())), plan, *masks)
             watch.see(iteration, losses)
 
             done = iteration + 1
@@ -89,7 +89,7 @@ def make_step(
     noise: Noise | None = None,
     processes: Processes | None = None,
 ) -> Step:
-    """The function (images, labels, most classes in one image, plan) -> losses that makes one step.
+    """The function (images, labels, most classes in one image, plan[, masks]) -> losses of one step.
 
     The batch is computed in `accumulate` parts, whose losses and gradients are averaged; each normalises
     its losses by its own counts. Of several `processes` each computes its share of the parts: part k is
@@ -102,12 +102,15 @@ def make_step(
     objective, parts = Objective(model, recipe, device), recipe.train.accumulate
     generators = noise.generators
 
-    def step(images: Tensor, labels: Tensor, max_classes: int, plan: Plan) -> dict[str, Tensor]:
+    def step(
+        images: Tensor, labels: Tensor, max_classes: int, plan: Plan, /, *masks: Tensor
+    ) -> dict[str, Tensor]:
         optimiser.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for part, generator in enumerate(generators):
             own = slice(part, None, len(generators))
-            losses = objective(images[own], labels[own], max_classes, plan, generator)
+            own_masks = masks[0][own] if masks else None
+            losses = objective(images[own], labels[own], max_classes, plan, generator, own_masks)
             losses["loss"] = objective.total(losses)
             (losses["loss"] / parts).backward()
             for name, loss in losses.items():
@@ -119,11 +122,12 @@ def make_step(
 
     if device.type == "cuda" and processes.count == 1:
         return RecordedStep(step, device, generators)
-    return lambda images, labels, max_classes, plan: step(
+    return lambda images, labels, max_classes, plan, *masks: step(
         images.to(device, memory_format=torch.channels_last, non_blocking=True),
         labels.to(device, non_blocking=True),
         max_classes,
         plan,
+        *(mask.to(device, non_blocking=True) for mask in masks),
     )
 
 

@@ -157,9 +157,11 @@ class Objective:
         max_classes: int,
         plan: Plan,
         noise: torch.Generator | None = None,
+        masks: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """images B 3 H W normalised, labels B C in {0, 1}, on the device -> the active losses by name.
 
+        `masks`, B H W, supervise the segmentation in the place of pseudo labels, where they are given.
         The distribution loss draws from `noise`, or from the device's own generator.
 
         `max_classes`: the most classes in one image, known where the labels are read. Within an image
@@ -180,7 +182,7 @@ class Objective:
         size = (images.shape[-2], images.shape[-1])
         seg_logits = cache(lambda: resize_by_matrix(output.seg_logits.float(), size))  # for two losses
         return {
-            name: self._loss(name, images, labels, output, seg_logits, pseudo, plan, noise)
+            name: self._loss(name, images, labels, output, seg_logits, pseudo, plan, noise, masks)
             for name in sorted(plan.active)
         }
 
@@ -199,6 +201,7 @@ class Objective:
         pseudo: PseudoLabels,
         plan: Plan,
         noise: torch.Generator | None,
+        masks: Tensor | None,
     ) -> Tensor:
         config = self.recipe.losses
         grid = pseudo.grid
@@ -223,7 +226,10 @@ class Objective:
                 samples = config.distribution.samples
                 drawn = sample_mean(output.mean.float(), output.log_variance.float(), samples, noise)
                 return distribution(drawn.unflatten(1, grid), confident(label, grid))
-        label = pseudo.named(pseudo.mutual if "segmentation" in plan.mutual else pseudo.refined)
+        if masks is not None:
+            label = masks
+        else:
+            label = pseudo.named(pseudo.mutual if "segmentation" in plan.mutual else pseudo.refined)
         if name == "segmentation":
             return segmentation(seg_logits(), label)
         settings = (

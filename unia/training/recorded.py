@@ -1,22 +1,30 @@
 """The training step recorded once as a CUDA graph and replayed: a GPU then never waits for Python."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from unia.training.objective import Plan
 
-Step = Callable[[Tensor, Tensor, int, Plan], dict[str, Tensor]]
 WARM_UP = 2  # steps of a kind that run as they are, so that every cache and buffer exists before recording
 
 
+class Step(Protocol):
+    """(images, labels, most classes in one image, plan[, masks]) -> losses."""
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, max_classes: int, plan: Plan, /, *masks: Tensor
+    ) -> dict[str, Tensor]: ...
+
+
 class RecordedStep:
-    """Calls `step(images, labels, max_classes, plan)`, from its third call of a kind on as a CUDA graph.
+    """Calls a step, from its third call of a kind on as a CUDA graph.
 
     A kind is what shapes the computation: the plan, and the batch's largest number of present classes. The
-    batch must always have the same size. The losses returned are
-    overwritten by the next call.
+    batch must always have the same size, and masks or none. The losses returned are overwritten by the
+    next call.
     """
 
     def __init__(self, step: Step, device: torch.device, generators: Sequence[torch.Generator] = ()):
@@ -28,16 +36,17 @@ class RecordedStep:
         self._graphs: dict[tuple[Plan, int], tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
         self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
-        self._images: Tensor | None = None
-        self._labels: Tensor | None = None
+        self._batch: tuple[Tensor, Tensor, list[Tensor]] | None = None  # where recorded steps read it
 
-    def __call__(self, images: Tensor, labels: Tensor, max_classes: int, plan: Plan) -> dict[str, Tensor]:
+    def __call__(
+        self, images: Tensor, labels: Tensor, max_classes: int, plan: Plan, /, *masks: Tensor
+    ) -> dict[str, Tensor]:
         kind = (plan, max_classes)
-        if self._images is None or self._labels is None:
-            self._images = images.to(self._device, memory_format=torch.channels_last)
-            self._labels = labels.to(self._device)
-        self._images.copy_(images, non_blocking=True)
-        self._labels.copy_(labels, non_blocking=True)
+        if self._batch is None:
+            own = images.to(self._device, memory_format=torch.channels_last)
+            self._batch = own, labels.to(self._device), [mask.to(self._device) for mask in masks]
+        for place, values in zip((*self._batch[:2], *self._batch[2]), (images, labels, *masks), strict=True):
+            place.copy_(values, non_blocking=True)
         self._seen[kind] = self._seen.get(kind, 0) + 1
         if self._seen[kind] <= WARM_UP:
             return self._run_aside(kind)
@@ -46,18 +55,21 @@ class RecordedStep:
             for generator in self._generators:
                 graph.register_generator_state(generator)
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-                losses = self._step(self._images, self._labels, kind[1], plan)
+                losses = self._run(kind)
             self._graphs[kind] = graph, losses
         graph, losses = self._graphs[kind]
         graph.replay()
         return losses
 
+    def _run(self, kind: tuple[Plan, int]) -> dict[str, Tensor]:
+        assert self._batch is not None
+        images, labels, masks = self._batch
+        return self._step(images, labels, kind[1], kind[0], *masks)
+
     def _run_aside(self, kind: tuple[Plan, int]) -> dict[str, Tensor]:
         """As it is, but on the stream that records, as CUDA asks of what will be recorded."""
-        assert self._images is not None
-        assert self._labels is not None
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            losses = self._step(self._images, self._labels, kind[1], kind[0])
+            losses = self._run(kind)
         torch.cuda.current_stream().wait_stream(self._stream)
         return losses
