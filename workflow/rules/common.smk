@@ -6,10 +6,11 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.persistence import PersistenceBase
 
 from unia.config import dataset_of, load, settings_between
 from unia.errors import UserError
-from unia.recipe import STEPS
+from unia.recipe import behind
 
 
 def typed(value, written=None):
@@ -37,19 +38,32 @@ if SETTINGS:
     shell.prefix(f"export UNIA_SET={ASSIGNED}; ")
 
 
-def sections(step):
-    """The parameters that `step` reads, so that a change of one of them makes it run again."""
-    return lambda wildcards: {
-        name: getattr(
-            PARAMS.recipe(getattr(wildcards, "run", None) or wildcards.dataset), name
-        ).model_dump(mode="json")
-        for name in STEPS[step]
+def parameters(run, step):
+    """All that the result of `step` depends on, in `run`: the sections of params.yaml that it and the steps before it
+    read. Were it the step's own alone, a step before it that fails would leave an old result standing as up to date.
+    """
+    return {
+        name: getattr(PARAMS.recipe(run), name).model_dump(mode="json")
+        for name in behind(step)
     }
+
+
+def sections(step):
+    """The parameters of a rule: a change of any of them makes it run again."""
+    return lambda wildcards: parameters(
+        getattr(wildcards, "run", None) or wildcards.dataset, step
+    )
 
 
 def prepared(wildcards):
     """The prepared data of a run: its dataset's."""
     return f"data/{dataset_of(wildcards.run)}"
+
+
+def ablation_runs(wildcards):
+    """The runs that the ablation of a dataset compares."""
+    runs = PARAMS.ablation_runs()
+    return [run for run in runs if dataset_of(run) == wildcards.dataset]
 
 
 def parts(step):
@@ -58,6 +72,22 @@ def parts(step):
         f"results/{{{{run}}}}/{{{{split}}}}/{step}.{{scatteritem}}"
     )
     return marked if len(marked) > 1 else []
+
+
+CUT_OFF = PersistenceBase.incomplete
+
+
+async def incomplete(records, job):
+    """What Snakemake takes for incomplete, and makes again: files whose making was cut off, and with these lines also
+    those of which something behind them is gone, as a failed step leaves it. Nobody else asks for that to be made.
+    """
+    kept = set(job.input) - set(records.dag.temp_input(job))
+    if all([await file.exists() for file in kept]):
+        return await CUT_OFF(records, job)
+    return [file for file in job.output if await file.exists()]
+
+
+PersistenceBase.incomplete = incomplete
 
 
 wildcard_constraints:

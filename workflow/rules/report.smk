@@ -56,6 +56,8 @@ rule show:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        recipe=sections("table"),
     shell:
         "unia show {input.table} --html {output} > {log} 2>&1"
 
@@ -77,6 +79,8 @@ rule card:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        recipe=sections("prepare"),
     shell:
         "unia card {input} {wildcards.split} --out {output} > {log} 2>&1"
 

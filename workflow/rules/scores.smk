@@ -17,6 +17,8 @@ rule score:
     resources:
         mem_mb=8000,
         runtime=120,
+    params:
+        recipe=sections("score"),
     shell:
         "unia score {wildcards.run} --split {wildcards.split} --data {input.data}"
         " --predictions {input.predictions} --crf {input.crf} --out {output.scores} --images {output.images} --log {log}"
@@ -35,6 +37,8 @@ rule volumes:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        recipe=sections("volumes"),
     shell:
         "unia volumes {wildcards.dataset} --split {wildcards.split} --data {input.data}"
         " --labels {input.labels} --out {output} --log {log}"
@@ -58,6 +62,8 @@ rule table:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        recipe=sections("table"),
     shell:
         "unia table {wildcards.dataset} --scores {input} --out {output.table} --metrics {output.metrics} --log {log}"
 
@@ -66,11 +72,7 @@ rule ablation:
     input:
         lambda wildcards: expand(
             "results/{run}/{split}/images.csv",
-            run=[
-                run
-                for run in PARAMS.ablation_runs()
-                if dataset_of(run) == wildcards.dataset
-            ],
+            run=ablation_runs(wildcards),
             split="val",
         ),
     output:
@@ -89,5 +91,8 @@ rule ablation:
         runtime=60,
     params:
         changes=lambda wildcards: PARAMS.changes(wildcards.dataset),
+        recipes=lambda wildcards: {
+            run: parameters(run, "ablation") for run in ablation_runs(wildcards)
+        },
     shell:
         "unia ablation {wildcards.dataset} --results results --split val --out {output} --log {log}"

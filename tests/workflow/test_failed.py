@@ -1,0 +1,71 @@
+"""Older results stand, and a step fails or a file is gone: no old number is taken for a new one.
+
+Each step, ended in each way, is in tests/faults/test_failed_over_old.py.
+"""
+
+from pathlib import Path
+
+import pytest
+from project import TABLE, Project
+
+from unia.files import remove
+from unia.recipe import Recipe, behind
+from unia.tracking.receipt import read_receipt
+
+pytest_plugins = "computed"
+
+IMAGE = "data/raw/shapes/VOCdevkit/VOC2012/JPEGImages/val_000000.jpg"
+MADE = {  # rule: what it makes for those after it
+    "download": "data/raw/shapes.json",
+    "prepare": "data/shapes",
+    "train": "results/shapes/train/checkpoint.safetensors",
+    "infer": "results/shapes/val/predictions",
+    "crf": "results/shapes/val/crf",
+    "score": "results/shapes/val/scores.json",
+    "table": TABLE,
+}
+
+
+@pytest.mark.slow
+def test_after_a_failed_step_the_same_command_makes_the_new_table(
+    by_snakemake: Project, tmp_path: Path
+) -> None:
+    project = by_snakemake.copy(tmp_path)
+    command = ("snakemake", "--cores", "1", "--config", "recipe={crf: {iterations: 5}}", "--", TABLE)
+    image = (tmp_path / IMAGE).rename(tmp_path / "away.jpg")
+    failed = project.run(*command)
+    assert failed.returncode != 0
+    assert f"unia: {IMAGE}: no such file" in failed.stdout
+    image.rename(tmp_path / IMAGE)
+    for settings in ("", "recipe.crf.iterations=5"):  # neither result stands here as a whole
+        project.environment["UNIA_SET"] = settings
+        assert project.rules(TABLE) == ["crf", "score", "table"]
+    del project.environment["UNIA_SET"]
+    assert "Snakemake would still run crf" in project.unia("sync", "--to", "dvc", code=1)
+
+    project.ok(*command)
+    receipt = read_receipt(tmp_path / "results/shapes/val/crf.run.json")
+    assert receipt["params"]["crf"]["iterations"] == 5
+    assert " files: all as it was" in project.unia("trace", TABLE, "--verify")
+
+
+@pytest.mark.slow
+def test_what_is_gone_is_made_again_with_all_that_follows(by_snakemake: Project, tmp_path: Path) -> None:
+    project, rules = by_snakemake.copy(tmp_path), list(MADE)
+    for step, path in MADE.items():
+        away = (tmp_path / path).rename(tmp_path / "away")
+        assert project.rules(TABLE) == rules[rules.index(step) :]
+        away.rename(tmp_path / path)
+    assert project.rules(TABLE) == []
+    remove(tmp_path / "results/shapes/train/losses.csv")  # no input of the table
+    assert project.rules(TABLE) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "last"),
+    [("download", "data"), ("prepare", "data"), ("train", "train"), ("infer", "infer"), ("crf", "crf")]
+    + [(step, "crf") for step in ("score", "table", "figures", "volumes", "ablation")],
+)
+def test_a_result_depends_on_the_parameters_of_all_steps_before_it(step: str, last: str) -> None:
+    sections = list(Recipe.model_fields)  # in the order of the steps that read them
+    assert behind(step) == tuple(sections[: sections.index(last) + 1])
