@@ -6,9 +6,11 @@ A run is a dataset, or one training of its ablation: `<dataset>/<variant>/<seed>
 """
 
 import difflib
+import os
 import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -94,9 +96,24 @@ class Params:
         if "/" in run:
             merged = overlay(merged, {"train": {"seed": int(run.rsplit("/", 1)[1])}})
         try:
-            return Recipe.model_validate(_tuples(merged))
+            recipe = Recipe.model_validate(_tuples(merged))
         except ValidationError as error:
             raise UserError(self._explain(error, layers)) from None
+        self._check_sources(recipe, layers)
+        return recipe
+
+    def _check_sources(self, recipe: Recipe, layers: Sequence[tuple[str, ...]]) -> None:
+        """Files of the user's may not lie where steps write: what is made there replaces all that was."""
+        data = Path("data")
+        datasets = [data / within / name for name in self._document["datasets"] for within in ("", "raw")]
+        for (section, key), paths in recipe.sources().items():
+            for path, written in product(paths, (Path("results"), *datasets)):
+                if _overlap(path, written):
+                    self._refuse(
+                        (*self._holder((section, key), layers[::-1]), section, key),
+                        f"{path} is, holds or lies in {written}, which the steps write and empty; "
+                        "move it elsewhere, and name that",
+                    )
 
     def _ablation(self, dataset: str) -> Ablation:
         path = ("ablations", dataset)
@@ -137,10 +154,12 @@ class Params:
                 message += f"; YAML reads {value} as text: write {_number(value)}"
         missing = first["type"] == "missing"
         written = [part for part in location[: len(location) - missing] if not part.isdigit()]
-        order = layers if missing else reversed(layers)
-        holders = [layer for layer in order if _holds(self._document, (*layer, *written))]
-        path = (*(holders or layers[:1])[0], *location)
-        return self._told(path, message)
+        order = layers if missing else layers[::-1]
+        return self._told((*self._holder(written, order), *location), message)
+
+    def _holder(self, key: Sequence[str], layers: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+        """The first of `layers` that holds `key`; the first of all where none does."""
+        return next((layer for layer in layers if _holds(self._document, (*layer, *key))), layers[0])
 
     def _keys_beside(self, location: Sequence[str], layers: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
         """The keys that the mapping at `location`'s parent may hold."""
@@ -317,6 +336,12 @@ def _lines(node: yaml.Node | None, path: tuple[str, ...] = ()) -> Iterator[tuple
             below = (*path, str(key.value))
             yield below, key.start_mark.line + 1
             yield from _lines(value, below)
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    """Whether the one is, holds or lies in the other, as they are named or once links are followed."""
+    named = [(Path(place(one)), Path(place(other))) for place in (os.path.abspath, os.path.realpath)]
+    return any(a.is_relative_to(b) or b.is_relative_to(a) for a, b in named)
 
 
 def _at(document: Mapping[str, Any], path: Sequence[str]) -> Any:

@@ -5,7 +5,9 @@ A dataset's `Recipe` is read and merged by `unia.config`; `STEPS` says which ste
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -70,6 +72,11 @@ class Model(Section):
         """Side of a patch in pixels, so far as it is said here: by `vit`, or in the backbone's name."""
         named = re.search(r"_patch(\d+)_", self.backbone)
         return self.vit.patch_size or (int(named[1]) if named else None)
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file that `weights` names; None for timm's own, and for none."""
+        return None if self.weights in (None, "timm") else Path(self.weights)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Model":
@@ -300,6 +307,17 @@ class Recipe(Section):
             if crop * max(scales) > MOST:
                 raise ValueError(f"{name}: {crop} times the scale {max(scales)} is no size of an image")
         return self
+
+    def sources(self) -> dict[tuple[str, str], tuple[Path, ...]]:
+        """(section, key) -> the files and folders of the user's that it names."""
+        source = getattr(self.data, "source", None)
+        mirrors = [urlsplit(address) for address in getattr(self.data, "mirrors", ())]
+        weights = self.model.weights_file
+        return {
+            ("data", "source"): () if source is None else (Path(source),),
+            ("data", "mirrors"): tuple(Path(unquote(m.path)) for m in mirrors if m.scheme == "file"),
+            ("model", "weights"): () if weights is None else (weights,),
+        }
 
 
 class Ablation(Section):
