@@ -31,7 +31,7 @@ def atomic(target: Path) -> Iterator[Path]:
     temporary name is cleared first; if the block fails, nothing is left and `target` is untouched.
     Where the disk is full, the OSError names `target`.
     """
-    temporary = target.with_name(f".{target.name}.partial")
+    temporary = sibling(target, f".{target.name}.partial")
     with _naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         remove(temporary)
@@ -50,7 +50,7 @@ def resumed(target: Path, made_of: str, whole: bool = True) -> Iterator[Path]:
     of any other is removed. The block writes each file in it atomically, and those alone that are not there.
     Where it is not `whole`, the block fills a part, beside others: the folder stays unfinished.
     """
-    unfinished = target.with_name(f".{target.name}.{made_of[:12]}.partial")
+    unfinished = sibling(target, f".{target.name}.{made_of[:12]}.partial")
     with _naming(target):
         if not whole:
             unfinished.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def resumed(target: Path, made_of: str, whole: bool = True) -> Iterator[Path]:
 @contextmanager
 def alone(target: Path) -> Iterator[None]:
     """Keep other processes from making `target` meanwhile; UserError where one is at it."""
-    path = target.with_name(f".{target.name}.lock")
+    path = sibling(target, f".{target.name}.lock")
     lock = FileLock(path, timeout=0)
     made = [folder for folder in path.parents if not folder.exists()]
     with _naming(target):
@@ -88,6 +88,13 @@ def alone(target: Path) -> Iterator[None]:
         with suppress(OSError):  # a folder that holds something stays
             for folder in made:
                 folder.rmdir()
+
+
+def sibling(target: Path, name: str) -> Path:
+    """The path `name` beside `target`; UserError where that is the folder one works in, or above it."""
+    if Path.cwd().is_relative_to(target.resolve()):
+        raise UserError(f"{target}: is the folder that you work in, or holds it; name a new one to write to")
+    return target.with_name(name)
 
 
 def no_room(error: Exception) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
@@ -15,6 +16,7 @@ from unia.errors import UserError
 from unia.files import alone
 from unia.progress import log_to
 from unia.recipe import STEPS
+from unia.tracking.owned import keep_full, owned
 from unia.tracking.parents import lineage
 from unia.tracking.runs import Run, step_run
 
@@ -43,6 +45,7 @@ PartOf = Annotated[
 ]
 
 P = ParamSpec("P")
+NOTHING: Mapping[str, Path] = MappingProxyType({})
 
 
 def reads_params(step: Callable[Concatenate[Params, P], None]) -> Callable[..., None]:
@@ -80,18 +83,23 @@ def running(
     inputs: Mapping[str, Path],
     out: Path | Mapping[str, Path],
     split: str | None = None,
+    made_too: Mapping[str, Path] = NOTHING,
 ) -> Iterator[Run]:
     """Record a step of the run `name` in MLflow, with the sections of the recipe that it reads.
 
-    UserError where another process is making the same; those that compute one step together are one.
+    UserError where another process is making the same (those that compute one step together are one), and
+    where something else lies there, or where it makes more, `made_too`; and where a trial would replace
+    what was made in full.
     """
     recipe = params.recipe(name).model_dump(mode="json")
     settings = {section: recipe[section] for section in STEPS[step]}
     outputs = out if isinstance(out, Mapping) else {"out": out}
     parents = lineage(name, params.size, recipe, ablation=step == "ablation")
     first = os.environ.get("RANK", "0") == "0"
+    keep_full(step, params.size, outputs.values())
     with (
         alone(next(iter(outputs.values()))) if first else nullcontext(),
+        owned({**outputs, **made_too}) if first else nullcontext(),
         step_run(
             step, name, settings, inputs, outputs, parents=parents, size=params.size, split=split
         ) as run,

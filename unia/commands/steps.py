@@ -37,8 +37,10 @@ def download(
     """
     from unia.steps.download import download as step
 
-    with running("download", params, dataset, {}, out) as run:
-        run.sources = step(dataset, params.recipe(dataset).data, out)
+    data = params.recipe(dataset).data
+    drawn = {"drawn": out.with_suffix("")} if data.kind == "shapes" and out.name else {}
+    with running("download", params, dataset, {}, out, made_too=drawn) as run:
+        run.sources = step(dataset, data, out)
 
 
 @app.command()
@@ -81,8 +83,8 @@ def train(
         check_shares(recipe.train, processes)
         launch(processes)
         return
-    weights = recipe.model.weights
-    inputs = {"data": data} | ({} if weights in (None, "timm") else {"weights": Path(weights)})
+    weights = recipe.model.weights_file
+    inputs = {"data": data} | ({} if weights is None else {"weights": weights})
     with one_voice(), running("train", params, name, inputs, out) as run:
         step(dataset_of(name), recipe, data, out, lambda at, values: run.log_metrics(values, at=at))
 

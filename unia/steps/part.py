@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from unia.errors import UserError
+from unia.files import sibling
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Part:
 
     def marker(self, out: Path) -> Path:
         """The path beside `out` that stands for this part of it."""
-        return out.with_name(f"{out.name}.{self}")
+        return sibling(out, f"{out.name}.{self}")
 
     def __str__(self) -> str:
         return f"{self.number}-of-{self.count}"

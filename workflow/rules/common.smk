@@ -10,7 +10,8 @@ from snakemake.persistence import PersistenceBase
 
 from unia.config import dataset_of, load, settings_between
 from unia.errors import UserError
-from unia.recipe import behind
+from unia.recipe import STEPS, behind
+from unia.tracking.owned import check_sources, keep_full
 
 
 def typed(value, written=None):
@@ -74,6 +75,19 @@ def parts(step):
     return marked if len(marked) > 1 else []
 
 
+def ask(job):
+    """Stop, while all old results are there, where a job may not be done, or cannot."""
+    step, outputs = job.rule.name, [Path(file) for file in job.output]
+    if step not in STEPS:
+        return
+    try:
+        keep_full(step, PARAMS.size, outputs)
+        name = getattr(job.wildcards, "run", None) or job.wildcards.dataset
+        check_sources(step, PARAMS, name, outputs)
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
 CUT_OFF = PersistenceBase.incomplete
 
 
@@ -81,6 +95,7 @@ async def incomplete(records, job):
     """What Snakemake takes for incomplete, and makes again: files whose making was cut off, and with these lines also
     those of which something behind them is gone, as a failed step leaves it. Nobody else asks for that to be made.
     """
+    ask(job)
     kept = set(job.input) - set(records.dag.temp_input(job))
     if all([await file.exists() for file in kept]):
         return await CUT_OFF(records, job)

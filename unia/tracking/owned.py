@@ -1,0 +1,100 @@
+"""Whose is what lies where a step writes: a step replaces its own work only, and no more of that than it may.
+
+Its own is what its receipt lists, and what a run of it that did not come to its receipt may have left: such a
+run leaves `.<first output>.begun`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from unia.config import Params
+from unia.errors import UserError
+from unia.files import names, sibling
+from unia.recipe import STEPS, behind
+from unia.tracking.receipt import Receipt, beside, files_of, find_receipt, read_receipt
+
+TOOLS = (".snakemake_timestamp",)  # Snakemake puts it into folders that a rule makes
+
+
+@contextmanager
+def owned(outputs: Mapping[str, Path]) -> Iterator[None]:
+    """Write `outputs` meanwhile; UserError, before anything is done, where something else lies there."""
+    first = next(iter(outputs.values()))
+    begun = sibling(first, f".{first.name}.begun")
+    others = None if begun.exists() else _others(outputs)
+    if others is not None:
+        raise UserError(
+            f"{others}: lies where this step would write, and no receipt says that it made it; "
+            "name another place, or move it away"
+        )
+    begun.touch()
+    try:
+        yield
+    finally:
+        if _others(outputs) is None:
+            begun.unlink(missing_ok=True)
+
+
+def keep_full(step: str, size: str, outputs: Iterable[Path]) -> None:
+    """UserError where a trial (size: small) would replace what was made in full."""
+    if size != "small" or set(behind(step)) == {"data"}:
+        return
+    for path in outputs:
+        if _receipt(path).get("size") == "full":
+            raise UserError(
+                f"{path}: was made in full (size: full), and a trial (size: small) would replace it; "
+                "make the trial in another copy of the project, or move the full results away"
+            )
+
+
+def check_sources(step: str, params: Params, name: str, outputs: Iterable[Path]) -> None:
+    """UserError where a step's source or weights are missing, unless its outputs were made of the same name.
+
+    For Snakemake, which removes the old outputs before the step can say so.
+    """
+    recipe = params.recipe(name)
+    made = [_receipt(path).get("params", {}) for path in outputs]
+    for (section, key), paths in recipe.sources().items():
+        if section not in STEPS[step] or key == "mirrors":
+            continue
+        now = getattr(recipe, section).model_dump(mode="json").get(key)
+        for path in paths:
+            if not path.exists() and any(params.get(section, {}).get(key) != now for params in made):
+                raise UserError(f"{name}: {section}.{key}: {path} does not exist")
+
+
+def _others(outputs: Mapping[str, Path]) -> Path | None:
+    """The first file or folder at `outputs` that is not as the step's receipt lists it."""
+    made = _made(next(iter(outputs.values())))
+    for path in filter(_there, outputs.values()):
+        if path.name not in made:
+            return path
+        listed = made[path.name] or {}
+        if path.is_dir() and (more := [name for name in names(path) if name not in listed]):
+            return path / more[0]
+    return None
+
+
+def _there(path: Path) -> bool:
+    """Whether a file is there, or a folder that holds something."""
+    return any(file.name not in TOOLS for file in path.iterdir()) if path.is_dir() else path.exists()
+
+
+def _made(first: Path) -> dict[str, dict[str, str] | None]:
+    """What the receipt of the step with this first output lists, by name, with its files; {} without one."""
+    try:
+        receipt = read_receipt(beside(first))
+        entries = [*receipt["outputs"].values(), *receipt["sources"].values()]
+        return {Path(entry["path"]).name: files_of(entry) for entry in entries}
+    except UserError:
+        return {}
+
+
+def _receipt(path: Path) -> Receipt:
+    """The receipt of what lies at `path`; {} where nothing does, or none tells of it."""
+    receipt = find_receipt(path) if _there(path) else None
+    try:
+        return read_receipt(receipt) if receipt is not None else {}
+    except UserError:
+        return {}
