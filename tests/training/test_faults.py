@@ -167,4 +167,4 @@ def test_a_full_disk_at_the_end_keeps_the_training(
         "the training itself is done, and kept"
     )
     run(data, tmp_path / "train")
-    assert "goes on from iteration 12" in capfd.readouterr().err
+    assert "train: was done before" in capfd.readouterr().err

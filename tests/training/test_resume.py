@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from tiny import prepared, run
+from safetensors.torch import save_file
+from tiny import prepared, recipe, run
 
+from unia.errors import UserError
+from unia.files import remove
+from unia.model.network import build
 from unia.training.state import KEEP
 from unia.training.stop import Stopped
 
@@ -55,7 +59,6 @@ def test_a_signal_saves_and_the_next_run_goes_on(
     seen: list[int] = []
     assert run(data, out, at=lambda iteration, values: seen.append(iteration)) == undisturbed
     assert seen == [2, 4, 6, 8, 10, 12]  # the rows logged before are there again
-    assert not out.with_name("train.state").exists()
 
 
 @pytest.mark.parametrize("when", [2, 4, 8, 12])
@@ -123,3 +126,51 @@ def test_other_data_starts_anew(data: Path, tmp_path: Path, capfd: pytest.Captur
     (copy / "train.csv").write_text("".join(lines[:-1]))
     run(copy, out)
     assert "holds a state of other data; training starts anew" in capfd.readouterr().err
+
+
+def test_a_finished_training_is_found_done_till_another_one_is(
+    data: Path, undisturbed: dict[str, bytes], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Snakemake and DVC delete the checkpoint before the next training, which may fail at its start."""
+    out, other = tmp_path / "train", "small.train.lr=2.0e-3"
+
+    def steps(*settings: str) -> bool:
+        """Train without a checkpoint lying there; whether a step was made."""
+        remove(out)
+        capfd.readouterr()
+        files = run(data, out, *settings)
+        assert (files == undisturbed) == (settings == ())
+        return "was done before" not in capfd.readouterr().err
+
+    assert steps()
+    size = sum(file.stat().st_size for file in tmp_path.rglob("train.state/*/*"))
+    assert size < 1.5 * (out / "checkpoint.safetensors").stat().st_size
+    remove(out)
+    with pytest.raises(UserError):
+        run(data, out, other, f"small.model.weights={tmp_path / 'mistyped.pth'}")
+    with pytest.raises(OSError, match="planted"):
+        run(data, out, other, at=fail_at(4))
+    assert not steps()
+    assert steps(other)
+    assert not steps(other)
+    assert steps()
+
+
+def test_weights_that_changed_under_their_name_start_anew(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, weights = tmp_path / "train", tmp_path / "vit.safetensors"
+    backbone = build(recipe().model, 6, pretrained=False).backbone.vit.state_dict()
+    files = []
+    for scale in (1.0, 0.5):
+        save_file({name: scale * value for name, value in backbone.items()}, weights)
+        files.append(run(data, out, f"small.model.weights={weights}"))
+    assert files[0] != files[1]
+
+
+def test_what_others_keep_beside_a_training_stays(data: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "train.state" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    run(data, tmp_path / "train")
+    assert notes.read_text() == "mine"

@@ -42,8 +42,9 @@ def train(dataset: str, recipe: Recipe, data: Path, out: Path, log: Log) -> None
 
     Writes the folder `out`: `checkpoint.safetensors` and `losses.csv` (a row per logged iteration).
     `log` also receives each row. A training that was killed or stopped before goes on from its last state,
-    in `<out>.state/`. Raises UserError for data without labels, weights that do not fit, a loss that broke,
-    a sample that cannot be read, and want of memory; Stopped when asked to stop.
+    in `<out>.state/`; one that was done before is not done again, unless another one was since. Raises
+    UserError for data without labels, weights that do not fit, a loss that broke, a sample that cannot be
+    read, and want of memory; Stopped when asked to stop.
     """
     split = load_split(data, "train")
     if any(sample.labels is None for sample in split.samples):
@@ -58,7 +59,7 @@ def train(dataset: str, recipe: Recipe, data: Path, out: Path, log: Log) -> None
         model, rows = _train(dataset, recipe, split, states, processes, log)
         if processes.first:
             write(model, Header(recipe.model, split.classes, dataset, recipe.train.iterations), rows, out)
-            states.clear()
+            states.finish(recipe.train.iterations, model, rows)
 
 
 def _train(
@@ -134,7 +135,9 @@ def _announce(
         f"{recipe.model.backbone}, {parameters:.1f} M parameters, on "
         + (device if processes.count == 1 else f"{processes.count} x {device}")
     )
-    if saved is not None:
+    if saved is not None and saved.iteration == recipe.train.iterations:
+        say(f"train: was done before, and is kept in {saved.path}; remove that to train anew")
+    elif saved is not None:
         say(f"train: goes on from iteration {saved.iteration}, saved in {saved.path}")
     elif changed := states.others():
         say(f"train: {states.folder} holds a state of other {' and '.join(changed)}; training starts anew")
@@ -169,7 +172,6 @@ def start(recipe: Recipe, split: Split, saved: State | None) -> UniA:
         raise UserError(
             f"train.crop: {recipe.train.crop} is no multiple of the backbone's patches of {patch}"
         )
-    weights = recipe.model.weights
-    if weights not in (None, "timm") and saved is None:
-        load_backbone(model, Path(weights))
+    if recipe.model.weights_file is not None and saved is None:
+        load_backbone(model, recipe.model.weights_file)
     return model

@@ -1,4 +1,4 @@
-"""The state of an unfinished training, on disk: a killed run goes on from it.
+"""The state of a training, on disk: a killed run goes on from it, and a finished one is found done.
 
 It lies in `<out>.state/`, which is nobody's output: Snakemake and DVC delete a step's outputs before they
 run it again. Below it, each training has a folder of its own, named by what it is made of (parameters,
@@ -6,12 +6,16 @@ data, code); so a changed one starts anew, and changing back finds the old state
 states stay: should a crash of the machine lose the end of the newest, the one before is whole. There is no
 "best" one: training sees no masks, and its loss is another one whenever a term joins or a label switches.
 
+Of a training that is done the weights stay, till another one is done: when Snakemake and DVC have deleted
+the checkpoint for a new training, and that fails, the old one need not be trained again.
+
 A state is one safetensors file: weights, moments of the optimiser, and in its header the losses logged so
 far. Generators have no state to keep (`unia.training.noise`, `unia.data.stream`).
 """
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from unia.errors import UserError
-from unia.files import atomic, remove
+from unia.files import atomic, remove, sha256
 from unia.identity import of_code, of_parameters, of_split
 from unia.recipe import STEPS, Recipe
 
@@ -33,17 +37,19 @@ Row = Mapping[str, float]
 
 
 def identity(recipe: Recipe, data: Path) -> dict[str, str]:
-    """What a training is made of: sha256 of its parameters, of its data, of the code.
+    """What a training is made of: sha256 of its parameters, of its data, of the code, of a file of weights.
 
     Parameters that change nothing of the result are left out.
     """
     sections = {name: getattr(recipe, name).model_dump(mode="json") for name in STEPS["train"]}
     for name in ("workers", "save_every"):
         del sections["train"][name]
+    weights = recipe.model.weights_file
     return {
         "parameters": of_parameters(sections),
         "data": of_split(data, "train"),
         "code": of_code(*CODE),
+        "weights": sha256(weights) if weights is not None and weights.is_file() else "",
     }
 
 
@@ -72,15 +78,16 @@ class States:
         return []
 
     def save(
-        self, iteration: int, model: nn.Module, optimiser: torch.optim.Optimizer, rows: list[Row]
+        self, iteration: int, model: nn.Module, optimiser: torch.optim.Optimizer | None, rows: list[Row]
     ) -> None:
         """Write the state after `iteration` steps, then remove all but the last KEEP.
 
         Raises UserError where it cannot be written; what was there stays.
         """
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        moments = {} if optimiser is None else optimiser.state
         for name, parameter in model.named_parameters():
-            for key, value in optimiser.state.get(parameter, {}).items():
+            for key, value in moments.get(parameter, {}).items():
                 tensors[f"optimiser.{key}.{name}"] = value
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         header = json.dumps({"iteration": iteration, "made_of": self._made_of, "rows": rows})
@@ -95,9 +102,15 @@ class States:
         for path in sorted(self._own.glob("*.safetensors"))[:-KEEP]:
             remove(path)
 
-    def clear(self) -> None:
-        """Remove all states, also those of other parameters: the training is done."""
-        remove(self.folder)
+    def finish(self, iteration: int, model: nn.Module, rows: list[Row]) -> None:
+        """The training is done, and its checkpoint written: keep its weights, and nothing of any other."""
+        with suppress(UserError):  # no room: the last state, which is larger, says the same
+            self.save(iteration, model, None, rows)
+        for path in sorted(self._own.glob("*.safetensors"))[:-1]:
+            remove(path)
+        for other in self.folder.glob(12 * "[0-9a-f]"):
+            if other != self._own:
+                remove(other)
 
 
 class State:
