@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test test-slow faults setup lint mlflow lock
+.PHONY: demo test test-slow faults setup lint mlflow lock moved
 
 demo: setup
 	snakemake --cores all results/shapes_val.csv
@@ -24,13 +24,22 @@ faults: setup
 
 setup: .venv/installed
 
-.venv/installed: envs/requirements.txt pyproject.toml
+# An environment holds its own path: where this folder was renamed, moved or copied, it is made again.
+MOVED := $(shell test ! -e .venv/installed || head -n 3 $(BIN)/snakemake | grep -qF '$(CURDIR)/$(BIN)/' || echo moved)
+
+.venv/installed: envs/requirements.txt pyproject.toml $(MOVED)
+	@$(PYTHON) -c 'import sys; found = sys.version_info[:2]; sys.exit(None if (3, 11) <= found <= (3, 13) else \
+	  "unia needs Python 3.11 to 3.13, $(PYTHON) is %d.%d: make PYTHON=python3.12 setup, for instance" % found)'
+	$(if $(MOVED),rm -rf .venv)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --require-hashes --no-compile --requirement envs/requirements.txt
 	$(BIN)/pip install --no-deps --no-build-isolation --editable .
 # Ahead of the first start, on all cores. Templates of packages among the files are no Python: never mind.
 	$(BIN)/python -m compileall -q -q -j 0 .venv/lib || true
 	touch $@
+
+moved:
+	@echo "This folder is not where .venv was made, which is made again."
 
 lint: setup
 	ruff check .
@@ -40,7 +49,9 @@ lint: setup
 	snakemake --lint
 
 mlflow: setup
-	mlflow server --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --host 127.0.0.1 --port 5000
+	@! test -e mlflow.db || $(BIN)/python -c 'from pathlib import Path; from unia.tracking.moved import at_home; \
+	  at_home(Path.cwd())'
+	mlflow server --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db" --host 127.0.0.1 --port 5000
 
 lock:
 	cd envs && uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -214,6 +214,15 @@ def test_a_repository_around_the_code_is_not_its_own(
     assert f"the repository {repository} does not hold it" in told(capsys)
 
 
+def test_a_step_that_runs_the_code_of_another_folder_says_so(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "unia").mkdir()
+    (folder / "unia/cli.py").write_text("")
+    train()
+    assert f"what runs is the code in {record.ROOT}, not that of this folder" in capsys.readouterr().err
+
+
 def test_every_step_says_that_its_commit_is_not_recorded(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Runs are found again in MLflow's own store; no trouble of the store reaches the step."""
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -136,3 +137,30 @@ def test_only_the_first_of_several_processes_records(folder: Path, monkeypatch: 
 
 def test_settings_are_flattened_with_dots() -> None:
     assert flatten({"a": {"b": {"c": 1}, "d": None}, "e": {}}) == {"a.b.c": 1, "a.d": None, "e": {}}
+
+
+@pytest.mark.slow
+def test_a_project_that_was_moved_or_copied_keeps_its_figures_with_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = train(folder)
+    before, after = folder / "before", folder / "after now"
+    before.mkdir()
+    for name in ("mlflow.db", "mlartifacts", "data"):
+        (folder / name).rename(before / name)
+    capsys.readouterr()
+    shutil.copytree(before, after)
+    monkeypatch.chdir(after)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # which MLflow itself has set in this process
+    second = train(after)
+    assert capsys.readouterr().err.count("MLflow: the figures of shapes were at") == 1
+    assert not (folder / "mlartifacts").exists()
+    assert len(list((before / "mlartifacts").rglob("*.png"))) == 1
+    client = store(after)
+    for run in (first, second):
+        uri = client.get_run(run).info.artifact_uri
+        assert uri == f"{(after / 'mlartifacts' / 'shapes').as_uri()}/{run}/artifacts"
+        assert [file.path for file in client.list_artifacts(run)] == ["confusion.png"]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    train(after)
+    assert "the figures of" not in capsys.readouterr().err

@@ -33,8 +33,11 @@ class Project:
     """The tracked files, copied and committed; `settings` are written into params.yaml before."""
 
     def __init__(self, folder: Path, settings: tuple[str, ...] = TINY):
+        subprocess.run(["git", "init", "--quiet", folder], check=True)
+        # Its repository's view of ROOT, which may come from an archive and be none itself.
+        view = ["git", f"--git-dir={folder / '.git'}", f"--work-tree={ROOT}"]
         names = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            [*view, "ls-files", "--others", "--exclude-standard"],
             cwd=ROOT, capture_output=True, text=True, check=True,
         ).stdout.splitlines()  # fmt: skip
         for name in names:
@@ -43,7 +46,7 @@ class Project:
                 shutil.copy2(ROOT / name, folder / name)
         self._enter(folder)
         self.set(*settings)
-        for command in ("init --quiet", "add .", "-c user.name=a -c user.email=a@b commit --quiet -m a"):
+        for command in ("add .", "-c user.name=a -c user.email=a@b commit --quiet -m a"):
             subprocess.run(["git", *command.split()], cwd=folder, check=True)
 
     @classmethod

@@ -60,6 +60,15 @@ def git_state() -> dict[str, Any]:
     return {"commit": commit, "dirty": dirty, "diff": digest.hexdigest() if dirty else None}
 
 
+def tell_other_code() -> None:
+    """Say so where the working folder holds code of its own, and that of another folder runs.
+
+    So it is in a copy of a project, whose programs are still the first one's.
+    """
+    if Path("unia/cli.py").is_file() and not Path.cwd().samefile(ROOT):
+        say(f"warning: what runs is the code in {ROOT}, not that of this folder: run `make setup` here")
+
+
 def environment() -> dict[str, Any]:
     """Lock file, versions, device and kind of host. torch is asked only where the step has imported it."""
     found: dict[str, Any] = {

@@ -21,9 +21,10 @@ from filelock import FileLock
 from unia.config import dataset_of
 from unia.files import Content
 from unia.progress import say
+from unia.tracking.moved import FIGURES, at_home
 from unia.tracking.parents import PARAM, Parent, parent_run
 from unia.tracking.receipt import contents, write_receipt
-from unia.tracking.record import command, engine, environment, flatten, git_state
+from unia.tracking.record import command, engine, environment, flatten, git_state, tell_other_code
 from unia.tracking.record import settings as overrides
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def step_run(
         return
     dataset = dataset_of(name)
     started, clock = datetime.now(UTC), time.monotonic()
+    tell_other_code()
     git, used = git_state(), contents(inputs)
     run = Run()
     with run._guarded():
@@ -205,13 +207,14 @@ def _open(
         store = Path.cwd() / "mlflow.db"
         if own and store.exists():
             _check(store)
+            at_home(store.parent)
         import mlflow
 
         _quiet()
         if own:
             mlflow.set_tracking_uri(f"sqlite:///{store}")
         client = mlflow.MlflowClient()
-        experiment = _experiment(client, dataset_of(name), Path.cwd() / "mlartifacts" if own else None)
+        experiment = _experiment(client, dataset_of(name), Path.cwd() / FIGURES if own else None)
         above: str | None = None
         for parent in parents:
             above = parent_run(client, experiment, parent, above)
