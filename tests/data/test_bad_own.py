@@ -137,6 +137,20 @@ def test_accents_may_be_written_as_one_sign_or_as_two() -> None:
     assert found.splits["train"][-1].image == root / f"{one}.png"
 
 
+def test_a_table_of_another_system_is_read() -> None:
+    """Capitals at the head, backslashes in paths; one cannot leave the folder by them either."""
+    root = own()
+    (root / "more").mkdir()
+    Image.new("RGB", (8, 6)).save(root / "more/4.png")
+    write(root, "labels.csv", LABELS.replace("image,split", "Image, Split") + "more\\4.png,train,rose,\n")
+    found = read(OWN, root)
+    assert not found.problems
+    assert found.splits["train"][-1].image == root / "more/4.png"
+    again(root, "labels.csv", "..\\5.png,train,rose,\n")
+    (problem,) = read(OWN, root).problems
+    assert "must be a path below bad" in str(problem)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input(name: str) -> None:
     refused(own, OWN, name, CASES[name])

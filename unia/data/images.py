@@ -61,7 +61,7 @@ def _rows(table: Path) -> list[tuple[int, Mapping[str, str]]]:
             separator = _separator(file.readline())
             file.seek(0)
             reader = csv.DictReader(file, restkey=BEYOND, delimiter=separator)
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
             lacking = [name for name in COLUMNS if name not in reader.fieldnames]
             if lacking:
                 raise UserError(
@@ -79,7 +79,7 @@ def _separator(head: str) -> str:
 
 
 def _split(head: str, separator: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([head], delimiter=separator), [])]
+    return [name.strip().lower() for name in next(csv.reader([head], delimiter=separator), [])]
 
 
 def _cells(row: Mapping[str, Any], separator: str) -> Mapping[str, str]:
@@ -114,10 +114,18 @@ def _labels(classes: Sequence[str], cell: str) -> tuple[int, ...]:
 
 
 def _below(root: Path, path: str) -> Path:
-    """The file that `path` means below `root`, however its accents are written there."""
-    if not PurePosixPath(path).name:
-        raise UserError("names no image")
-    if Path(path).is_absolute() or ".." in Path(path).parts:
-        raise UserError(f"{path!r} must be a path below {root}")
-    spellings = [root / normalize(form, path) for form in ("NFC", "NFD")]
-    return next((file for file in spellings if not path.isascii() and file.exists()), root / path)
+    """The file that `path` means below `root`, however its accents are written there, or its slashes here."""
+    spellings = [path, normalize("NFC", path), normalize("NFD", path), path.replace("\\", "/")]
+    for spelling in spellings:
+        if not PurePosixPath(spelling).name:
+            raise UserError("names no image")
+        if Path(spelling).is_absolute() or ".." in Path(spelling).parts:
+            raise UserError(f"{path!r} must be a path below {root}")
+    return next((root / name for name in dict.fromkeys(spellings) if _is_there(root / name)), root / path)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long for a name: nothing can be there
+        return False
