@@ -133,7 +133,10 @@ def test_one_picture_in_two_splits_is_told_or_refused(own: Own) -> None:
     picture = (own.folder / "own/val2.png").read_bytes()
     (own.folder / "own/train0.png").write_bytes(picture)
     said = own.prepare()
-    assert "train: images are the same pictures as some under other names: 1 in val" in said
+    assert (
+        "train: holds, under other names, 1 image of val too (the same files); see data/own/duplicates.csv"
+        in said
+    )
     assert [(row["name"], row["other_name"]) for row in own.rows("duplicates.csv")] == [("train0", "val2")]
     own.more = {"duplicates": "refuse"}
     said = own.prepare(refused=True)
@@ -168,8 +171,8 @@ def test_images_without_a_mask_are_left_out_of_the_scores(own: Own) -> None:
 def test_classes_that_nothing_shows_are_named(own: Own) -> None:
     own.classes = ("rose", "tulip")
     said = own.prepare()
-    assert "train: no image is labelled tulip, so this cannot be learned" in said
-    assert "val: no mask holds tulip: the IoU stays empty, and mIoU is over the other classes" in said
+    assert "train: classes that no image is labelled with, so that they cannot be learned: tulip" in said
+    assert "val: classes that no mask holds, whose IoU stays empty and which mIoU leaves out: tulip" in said
 
 
 def test_photos_that_lie_on_their_side_are_named(own: Own) -> None:

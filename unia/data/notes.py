@@ -73,10 +73,10 @@ def _without_class(found: Dataset, split: str, samples: Sequence[Sample], seen: 
     masks = [fact.painted for fact in seen if fact.painted is not None]
     if split in SCORED:
         held = {number for painted in masks for number in painted}
-        what = "no mask holds {}: the IoU stays empty, and mIoU is over the other classes"
+        what = "classes that no mask holds, whose IoU stays empty and which mIoU leaves out: {}"
     else:
         held = {number for sample in samples for number in sample.labels or ()}
-        what = "no image is labelled {}, so this cannot be learned"
+        what = "classes that no image is labelled with, so that they cannot be learned: {}"
     lacking = [name for number, name in enumerate(found.classes, 1) if number not in held]
     return what.format(_some(lacking)) if lacking and (masks or split not in SCORED) else ""
 
@@ -89,9 +89,9 @@ def _turned(samples: Sequence[Sample], seen: Sequence[Seen]) -> str:
 
 def _twice(checked: Checked, split: str, out: Path) -> str:
     others = Counter(found.other_split for found in checked.duplicates if found.split == split)
-    told = ", ".join(f"{count} in {other}" for other, count in others.items())
-    what = "are the same pictures as some under other names"
-    return f"images {what}: {told}; see {out / DUPLICATES}, and data.duplicates" if others else ""
+    told = ", ".join(f"{_images(count)} of {other}" for other, count in others.items())
+    where = f"see {out / DUPLICATES}, and data.duplicates"
+    return f"holds, under other names, {told} too (the same files); {where}" if others else ""
 
 
 def _images(count: int) -> str:
