@@ -119,6 +119,13 @@ def test_labels_left_blank_are_told(own: Own) -> None:
     assert "val: labels and masks disagree in 3 of 3 images, 3 of them without any label;" in said
 
 
+def test_training_images_without_a_label_are_told(own: Own) -> None:
+    own.table(ROSES.replace("train1.png,train,rose,train1m.png", "train1.png,train,,"))
+    assert "train: 1 of 3 images have no label, which is taken for showing none of the classes: train1" in (
+        own.prepare()
+    )
+
+
 def test_masks_whose_palettes_were_renumbered_are_told(own: Own) -> None:
     """A program that drops unused colours makes every mask's class the first: its colour tells."""
     own.classes = ("rose", "tulip")

@@ -1,4 +1,4 @@
-"""`make setup`, with a Python that only pretends to make an environment."""
+"""`make setup`, with a Python that only pretends to make an environment; tests of a source archive."""
 
 import os
 import shutil
@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import project as of_tests
 import pytest
-from project import ROOT
+from project import ROOT, Project
 
 PYTHON = f"""#!/bin/sh
 if [ "$1" = -c ]; then
@@ -71,3 +72,17 @@ def test_a_python_that_does_not_do_is_named_at_once(minor: int, project: Path) -
     assert said.startswith("unia needs Python 3.11 to 3.13, ")
     assert said.endswith(f"is 3.{minor}: make PYTHON=python3.12 setup, for instance")
     assert not (project / ".venv").exists()
+
+
+def test_tests_make_their_projects_of_a_source_archive_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds no repository: what is ours is what .gitignore leaves."""
+    ours = ("params.yaml", ".gitignore", "results/published.csv")
+    for name in (*ours, "results/shapes_val.csv", "logs/a.log"):
+        (tmp_path / "archive" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "archive" / name).write_bytes((ROOT / name).read_bytes() if name in ours else b"")
+    monkeypatch.setattr(of_tests, "ROOT", tmp_path / "archive")
+    made = Project(tmp_path / "made")
+    assert made.ok("git", "ls-files").split() == sorted(ours)
+    assert made.ok("git", "status", "--porcelain") == ""

@@ -251,8 +251,8 @@ def _mask(path: Path, classes: int) -> tuple[tuple[int, int], Mapping[int, int]]
 def _colours(path: Path, ids: Iterable[int]) -> Mapping[int, Colour]:
     """The colours of class ids in a mask's palette, if it has one."""
     with Image.open(path) as image:
-        palette = image.getpalette() if image.mode == "P" else None
-    return {k: tuple(palette[3 * k : 3 * k + 3]) for k in ids if palette}
+        palette = (image.getpalette() or []) if image.mode == "P" else []
+    return {k: tuple(palette[3 * k : 3 * k + 3]) for k in ids if 3 * k < len(palette)}
 
 
 def _image(path: Path) -> tuple[tuple[int, int], int]:

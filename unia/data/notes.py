@@ -21,6 +21,7 @@ def notes(found: Dataset, checked: Checked, out: Path) -> Iterator[str]:
         lines = [
             _disagreeing(checked, split, out),
             _recoloured(samples, seen),
+            _without_label(split, samples),
             _without_mask(split, samples),
             _without_class(found, split, samples, seen),
             _turned(samples, seen),
@@ -57,6 +58,15 @@ def _recoloured(samples: Sequence[Sample], seen: Sequence[Seen]) -> str:
                 "if a program has renumbered them, save the masks again with the ids of the classes"
             )
     return ""
+
+
+def _without_label(split: str, samples: Sequence[Sample]) -> str:
+    """In training, no label says that none of the classes is there, which a cell left blank did not mean."""
+    blank = [sample.name for sample in samples if not sample.labels]
+    if split in SCORED or not blank:
+        return ""
+    what = "have no label, which is taken for showing none of the classes"
+    return f"{len(blank)} of {_images(len(samples))} {what}: {_some(blank)}"
 
 
 def _without_mask(split: str, samples: Sequence[Sample]) -> str:

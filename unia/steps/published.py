@@ -26,7 +26,7 @@ def published(table: Path) -> list[dict[str, str]]:
     path = table.with_name(FILE)
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
         rows = list(csv.DictReader(file))
     for line, row in enumerate(rows, 2):
         lacking = [column for column in COLUMNS if not row.get(column)]
