@@ -68,7 +68,7 @@ def train(
     name: RunName,
     data: Data,
     out: Out,
-    processes: Annotated[int, typer.Option("--processes", min=1, help="One for each GPU.")] = 1,
+    processes: Annotated[int, typer.Option("--processes", min=0, help="One for each GPU; 0 is one.")] = 1,
 ) -> None:
     """Train on the split train; write a folder with checkpoint.safetensors and losses.csv.
 

@@ -16,7 +16,7 @@ from unia.errors import UserError
 from unia.files import read_json
 from unia.progress import track
 from unia.recipe import CocoData
-from unia.steps.parallel import cores
+from unia.steps.parallel import FOR_WANT_OF_MEMORY, cores
 
 CATEGORIES = {
     1: "person",
@@ -165,10 +165,7 @@ def _paint_all(
         found = pool.map(partial(_write, config, folder), pictures, chunksize=CHUNK)
         return list(track(found, description, len(pictures)))
     except BrokenProcessPool:
-        raise UserError(
-            f"{description}: a process died, perhaps for want of memory; "
-            "free some memory, or allow fewer cores (taskset), and run the step again"
-        ) from None
+        raise UserError(f"{description}: a process died, {FOR_WANT_OF_MEMORY}") from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,6 +1,7 @@
 """The same work on every sample, in as many processes as the step may use cores."""
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -8,11 +9,17 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
 
+import joblib
+
 from unia.data.samples import Sample
 from unia.errors import UserError
 from unia.progress import track
 
 R = TypeVar("R")
+FOR_WANT_OF_MEMORY = (
+    "perhaps for want of memory; free some memory, or allow fewer cores (OMP_NUM_THREADS, or "
+    "Snakemake's --set-threads), and run the step again"
+)
 
 
 def for_each(function: Callable[[Sample], R], samples: Sequence[Sample], description: str) -> Iterator[R]:
@@ -35,8 +42,7 @@ def for_each(function: Callable[[Sample], R], samples: Sequence[Sample], descrip
                 result = future.result()
             except BrokenProcessPool:
                 raise UserError(
-                    f"{description}: the process at work on {sample.name} died, perhaps for want of memory; "
-                    "free some memory, or allow fewer cores (taskset), and run the step again"
+                    f"{description}: the process at work on {sample.name} died, {FOR_WANT_OF_MEMORY}"
                 ) from None
             following = next(waiting, None)
             if following is not None:
@@ -48,10 +54,13 @@ def for_each(function: Callable[[Sample], R], samples: Sequence[Sample], descrip
 
 
 def cores() -> int:
-    """How many cores this process may use; taskset, Slurm and containers narrow them."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many cores this process may use.
+
+    The machine, taskset and a container's quota bound them (joblib knows how); so does what Slurm granted,
+    and `threads` of Snakemake's rule, which sets OMP_NUM_THREADS.
+    """
+    granted = (os.environ.get(name, "") for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS"))
+    return min([joblib.cpu_count(), *(int(text) for text in granted if re.fullmatch("[1-9][0-9]*", text))])
 
 
 def _pool() -> ProcessPoolExecutor:

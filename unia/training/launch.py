@@ -38,7 +38,7 @@ def launch(processes: int) -> None:
     Raises UserError with the message of the first that failed; SystemExit with 128 + the signal's number
     where they were told to stop.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    os.environ["OMP_NUM_THREADS"] = str(max(1, cores() // processes))  # each its share
     for name in ("torch.distributed.elastic", "torch.distributed.launcher"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="unia-") as folder:
