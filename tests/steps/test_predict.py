@@ -151,6 +151,32 @@ def test_equal_names_get_numbers(checkpoint: Path, monkeypatch: pytest.MonkeyPat
     assert names == {"a/one.png": "one", "b/one.png": "one_2"}
 
 
+def test_masks_of_others_are_not_overwritten(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A dataset's own folder named as --out: its masks have the images' names."""
+    for name in ("images", "masks"):
+        Path("flowers", name).mkdir(parents=True)
+        Image.new("L", (40, 40), 1).save(f"flowers/{name}/0001.png")
+    mask = Path("flowers/masks/0001.png").read_bytes()
+    arguments = ("flowers/images", "--checkpoint", str(checkpoint), "--out")
+    assert predict(monkeypatch, *arguments, "flowers") == 1
+    assert (
+        "unia: flowers/masks: is there, and is not of `unia predict`; name another" in capfd.readouterr().err
+    )
+    assert Path("flowers/masks/0001.png").read_bytes() == mask
+
+    def cut_off(*_: object) -> None:
+        raise OSError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unia.steps.predict.write_json", cut_off)
+        assert predict(monkeypatch, *arguments, "out") != 0
+    for _ in range(2):
+        assert predict(monkeypatch, *arguments, "out") == 0
+    assert not list(Path("out").glob(".*"))
+
+
 def test_sixteen_bits_keep_their_contrast(tmp_path: Path) -> None:
     values = np.array([[1000, 2000], [3000, 1000]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")

@@ -32,6 +32,8 @@ FORMATS = (  # of the images in a folder; Pillow opens others, to say what they 
     *("AVIF", "BMP", "DIB", "FITS", "GIF", "JPEG", "JPEG2000", "MPO"),
     *("PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
 )
+FOLDERS = ("masks", "overlays", "uncertainty")
+TABLE = "predictions.json"
 SHINE = 0.5  # of an overlay's colour
 
 Pixels = NDArray[np.uint8]
@@ -53,8 +55,13 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
     holds. All are upright: a photo's EXIF orientation is applied.
 
     Raises UserError at the end, when all others are done, where some can't be read; at once where there is
-    no image at all.
+    no image at all, and where `out` holds such folders that no run of this has made.
     """
+    begun = out / ".begun"
+    mine = begun.exists() or (out / TABLE).exists()
+    for folder in FOLDERS:
+        if (out / folder).exists() and not mine:
+            raise UserError(f"{out / folder}: is there, and is not of `unia predict`; name another --out")
     header = read_header(checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load(checkpoint).to(device)
@@ -63,6 +70,8 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
     unread = []
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: holds no image")
+    out.mkdir(parents=True, exist_ok=True)
+    begun.touch()
     entries = []
     for name, path in track(found.items(), "predict", len(found)):
         try:
@@ -81,7 +90,8 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
         "images": entries,
         "not_read": [str(path) for path in unread],
     }
-    write_json(out / "predictions.json", about)
+    write_json(out / TABLE, about)
+    begun.unlink(missing_ok=True)
     if unread:
         raise UserError(
             f"{len(unread)} of {len(found)} images could not be read, the others are in {out}: "
@@ -190,10 +200,11 @@ def _write(out: Path, name: str, image: Pixels, segmented: Segmented) -> None:
             write(temporary)
 
     label, unsure = segmented.label, segmented.uncertainty
-    png("masks", lambda path: write_label(path, label))
-    png("overlays", lambda path: Image.fromarray(overlay(image, label)).save(path, format="PNG"))
+    masks, overlays, uncertainties = FOLDERS
+    png(masks, lambda path: write_label(path, label))
+    png(overlays, lambda path: Image.fromarray(overlay(image, label)).save(path, format="PNG"))
     if unsure is not None:
-        png("uncertainty", lambda path: Image.fromarray(_stretched(unsure)).save(path, format="PNG"))
+        png(uncertainties, lambda path: Image.fromarray(_stretched(unsure)).save(path, format="PNG"))
 
 
 def overlay(image: Pixels, label: Pixels) -> Pixels:
