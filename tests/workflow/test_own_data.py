@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,30 @@ def test_the_chapter_as_written(project: Project) -> None:
         rows = list(csv.DictReader(file))
     assert [row["prediction"] for row in rows][-1] == "seg_ms_crf"
     assert {"IoU rose", "IoU tulip"} <= set(rows[0])
+
+
+def test_files_as_people_have_them_go_through_every_step(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spreadsheet's semicolons, one name with two endings, a val image without a mask."""
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # takes seconds in each step
+    flowers = project.folder / "flowers"
+    Image.open(flowers / "images/0005.jpg").rotate(180).save(flowers / "images/0005.png")
+    Image.open(flowers / "images/0006.jpg").rotate(90).save(flowers / "images/0007.jpg")
+    rows = [*csv.reader(io.StringIO(block("csv"))), ["images/0005.png", "val", "rose", ""]]
+    rows.append(["images/0007.jpg", "val", "tulip", ""])
+    with (flowers / "labels.csv").open("w", newline="") as file:
+        csv.writer(file, delimiter=";").writerows(rows)
+    said = ""
+    for step in project.steps("results/flowers/val/figures") + project.steps("results/flowers_val.csv")[-1:]:
+        said += project.unia(*step)
+    assert "val: 2 of 4 images have no mask and will not be scored: images_0005_2, images_0007" in said
+    assert "score val: 2 of 4 images have no mask and are not scored" in said
+    with (project.folder / "results/flowers_val.csv").open() as file:
+        assert {row["images"] for row in csv.DictReader(file)} == {"2"}
+    drawn = {path.stem for path in (project.folder / "results/flowers/val/crf").glob("*.png")}
+    assert drawn == {"images_0005", "images_0005_2", "images_0006", "images_0007"}
+    assert (project.folder / "results/flowers/val/figures/worst.png").is_file()
 
 
 def prepare(project: Project, table: str) -> str:
