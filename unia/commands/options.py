@@ -94,6 +94,8 @@ def running(
     recipe = params.recipe(name).model_dump(mode="json")
     settings = {section: recipe[section] for section in STEPS[step]}
     outputs = out if isinstance(out, Mapping) else {"out": out}
+    if "DVC_STAGE" in os.environ:
+        _refuse_links(outputs)
     parents = lineage(name, params.size, recipe, ablation=step == "ablation")
     first = os.environ.get("RANK", "0") == "0"
     keep_full(step, params.size, outputs.values())
@@ -105,3 +107,13 @@ def running(
         ) as run,
     ):
         yield run
+
+
+def _refuse_links(outputs: Mapping[str, Path]) -> None:
+    """UserError where an output of a stage lies behind a link: DVC itself says so when all is computed."""
+    for out in outputs.values():
+        if not out.parent.resolve().is_relative_to(Path.cwd()):
+            raise UserError(
+                f"{out}: lies behind a link to {out.parent.resolve()}, where DVC keeps no outputs: "
+                "use `snakemake`, or mount the larger disk there instead of linking it"
+            )

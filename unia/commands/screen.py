@@ -19,24 +19,24 @@ def screen() -> Console:
     return Console(width=None if sys.stdout.isatty() else ENDLESS, highlight=False)
 
 
-def print_table(path: Path, console: Console) -> None:
-    """A table, in as many blocks as the console needs; below it, what published.csv holds of its split."""
+def print_table(path: Path, console: Console, others: Path | None = None) -> None:
+    """A table, in as many blocks as the console needs; below it, what `others` holds of its split."""
     console.print(str(path), markup=False, soft_wrap=True)
     for block in _blocks(path, console):
         width = console.width
         console.width = max(width, _width(block, console))  # a terminal breaks what is longer, without loss
         console.print(block)
         console.width = width
-    rows = published(path)
+    rows = published(others, path) if others else []
     if rows:
         console.print(show_published(rows))
 
 
-def page(paths: list[Path]) -> str:
+def page(paths: list[Path], others: Path) -> str:
     """The same tables as a page of HTML, which scrolls sideways."""
     console = Console(record=True, file=io.StringIO(), width=ENDLESS, highlight=False)
     for path in paths:
-        print_table(path, console)
+        print_table(path, console, others)
     return console.export_html(inline_styles=True)
 
 

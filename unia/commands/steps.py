@@ -252,13 +252,16 @@ def volumes(
 def show(
     tables: Annotated[list[Path], typer.Argument(help="Tables of `unia table`.")],
     html: Annotated[Path | None, typer.Option("--html", help="Also write them as a page (HTML).")] = None,
+    others: Annotated[Path, typer.Option("--published", help="Numbers that others have published.")] = Path(
+        "docs/published.csv"
+    ),
 ) -> None:
-    """Print tables, readably; below each, what published.csv beside it holds of the same split."""
+    """Print tables, readably; below each, what others have published of the same split."""
     from unia.commands.screen import page, print_table, screen
     from unia.files import write_text
 
     console = screen()
     for path in tables:
-        print_table(path, console)
+        print_table(path, console, others)
     if html is not None:
-        write_text(html, page(tables))
+        write_text(html, page(tables, others))

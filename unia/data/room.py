@@ -11,7 +11,7 @@ GB = 1e9
 def require_room(folder: Path, needed: int, spare: int = 0) -> None:
     """UserError unless `needed` + `spare` bytes are free on the disk where `folder` is, or will be.
 
-    `spare` is what unpacking will take.
+    `folder` lies in that of a dataset's raw data; `spare` is what unpacking will take.
     """
     place = folder.absolute()
     while not place.exists():
@@ -21,5 +21,5 @@ def require_room(folder: Path, needed: int, spare: int = 0) -> None:
         parts = f" ({needed / GB:.1f} to fetch, about {spare / GB:.1f} to unpack)" if spare else ""
         raise UserError(
             f"{folder}: needs {(needed + spare) / GB:.1f} GB{parts}, the disk has {free / GB:.1f} GB free; "
-            "make room, or link data/raw to a larger disk"
+            f"make room, or make {folder.parent} a link to a folder on a larger disk"
         )

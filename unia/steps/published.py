@@ -1,7 +1,7 @@
 """What others have published of a split: shown beside our own table, never in it.
 
-`published.csv`, beside the tables, has a row for each number: dataset, split, method, mIoU in percent,
-and source.
+Their file (`docs/published.csv`) has a row for each number: dataset, split, method, mIoU in percent, and
+source.
 """
 
 import csv
@@ -14,16 +14,14 @@ from rich.text import Text
 
 from unia.errors import UserError
 
-FILE = "published.csv"
 COLUMNS = ("dataset", "split", "method", "mIoU", "source")
 
 
-def published(table: Path) -> list[dict[str, str]]:
-    """The published rows of the split that `table`, <dataset>_<split>.csv, holds; none for other names.
+def published(path: Path, table: Path) -> list[dict[str, str]]:
+    """The rows in `path` of the split that `table`, <dataset>_<split>.csv, holds; none for other names.
 
-    Raises UserError where published.csv lacks a column, or a row lacks its source.
+    Raises UserError where the file lacks a column, or a row lacks its source.
     """
-    path = table.with_name(FILE)
     if not path.exists():
         return []
     with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark

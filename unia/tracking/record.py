@@ -31,7 +31,8 @@ PACKAGES = (
     "unia",
 )
 CODE = ("*.py", "*.smk", "*.yaml", "Snakefile")  # what git does not know of, yet runs
-NO_CODE = ":(exclude)dvc.lock"  # DVC writes results' hashes there while the stages run
+# DVC writes results' hashes into dvc.lock while the stages run; results may be a link to another disk.
+NO_CODE = (":(exclude)dvc.lock", ":(exclude)results")
 
 
 class _GitFailed(Exception):
@@ -48,7 +49,7 @@ def git_state() -> dict[str, Any]:
         commit = _git("rev-parse", "HEAD")
         if not _git("ls-files", "--", *CODE):
             raise _GitFailed(f"the repository {_git('rev-parse', '--show-toplevel')} does not hold it")
-        changes = _git("diff", "HEAD", "--", ".", NO_CODE)
+        changes = _git("diff", "HEAD", "--", ".", *NO_CODE)
         untracked = _git("ls-files", "--others", "--exclude-standard", "--", *CODE)
     except _GitFailed as error:
         say(f"warning: no commit of the code in {ROOT} is recorded: {error}")

@@ -37,7 +37,7 @@ rule figures:
 rule show:
     input:
         table="results/{dataset}_{split}.csv",
-        published="results/published.csv",
+        published="docs/published.csv",
     output:
         report(
             "results/{dataset}/{split}/table.html",
@@ -59,7 +59,7 @@ rule show:
     params:
         recipe=sections("table"),
     shell:
-        "unia show {input.table} --html {output} > {log} 2>&1"
+        "unia show {input.table} --published {input.published} --html {output} > {log} 2>&1"
 
 
 rule card:
