@@ -12,6 +12,7 @@ from unia.files import sha256_tree
 pytest_plugins = "computed"
 
 SCATTER = ("--set-scatter", "infer=2", "crf=3", "--")
+CHECKPOINT = "results/shapes/train/checkpoint.safetensors"
 ROW = re.compile(r"^\| ([\w, ]+) \| ([\d,]*) ?\| ([\d,]+) \| ([\d,]+) \| (\d+) \|$", re.MULTILINE)
 
 
@@ -32,6 +33,16 @@ def test_every_rule_asks_for_what_the_table_says(tmp_path: Path) -> None:
     for rule, numbers in written.items():
         found = [asked[rule].get(name, "") for name in ("gpu", "mem_mb", "runtime", "threads")]
         assert found == [number.replace(",", "") for number in numbers], rule
+
+
+def test_cores_and_memory_grow_with_the_gpus_of_one_node(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    plan = ("snakemake", "--dry-run", "--cores", "64")
+    for gpus, threads, memory in ((0, 16, 32000), (2, 32, 64000)):
+        said = project.ok(*plan, "--set-resources", f"train:gpu={gpus}", "--", CHECKPOINT)
+        (asked,) = re.findall(r"^rule train:.*?^    threads: (\d+)\n    resources: (.*?)$", said, re.M | re.S)
+        assert asked[0] == str(threads)
+        assert {f"gpu={gpus}", f"mem_mb={memory}", "nodes=1"} <= set(asked[1].split(", "))
 
 
 @pytest.mark.slow

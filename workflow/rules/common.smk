@@ -75,6 +75,13 @@ def parts(step):
     return marked if len(marked) > 1 else []
 
 
+def per_gpu(step, number):
+    """So many for each GPU that a step is to have: one, or what `--set-resources train:gpu=2` says."""
+    gpu = workflow.resource_settings.overwrite_resources.get(step, {}).get("gpu")
+    asked = getattr(gpu, "raw", gpu)  # a number, or an expression
+    return number * max(1, asked if isinstance(asked, int) else 1)
+
+
 def ask(job):
     """Stop, while all old results are there, where a job may not be done, or cannot."""
     step, outputs = job.rule.name, [Path(file) for file in job.output]

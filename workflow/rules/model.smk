@@ -13,10 +13,11 @@ rule train:
         "benchmarks/out/{run}/train.tsv"
     conda:
         "../../envs/conda.yaml"
-    threads: 16
+    threads: per_gpu("train", 16)
     resources:
         gpu=1,
-        mem_mb=32000,
+        nodes=1,  # on which all of them are
+        mem_mb=per_gpu("train", 32000),
         runtime=1440,
     params:
         recipe=sections("train"),
