@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test test-slow faults setup lint mlflow lock moved
+.PHONY: demo test test-slow faults setup needed lint mlflow lock moved
 
 demo: setup
 	snakemake --cores all results/shapes_val.csv
@@ -24,10 +24,14 @@ faults: setup
 
 setup: .venv/installed
 
+needed:
+	@command -v which > /dev/null || { echo "the program \`which\` is missing, which Snakemake calls at each start: \
+	install the package of that name" >&2; exit 1; }
+
 # An environment holds its own path: where this folder was renamed, moved or copied, it is made again.
 MOVED := $(shell test ! -e .venv/installed || head -n 3 $(BIN)/snakemake | grep -qF '$(CURDIR)/$(BIN)/' || echo moved)
 
-.venv/installed: envs/requirements.txt pyproject.toml $(MOVED)
+.venv/installed: envs/requirements.txt pyproject.toml $(MOVED) | needed
 	@$(PYTHON) -c 'import sys; found = sys.version_info[:2]; sys.exit(None if (3, 11) <= found <= (3, 13) else \
 	  "unia needs Python 3.11 to 3.13, $(PYTHON) is %d.%d: make PYTHON=python3.12 setup, for instance" % found)'
 	$(if $(MOVED),rm -rf .venv)
@@ -56,3 +60,5 @@ mlflow: setup
 lock:
 	cd envs && uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" requirements.in -o requirements.txt
+	sed -i.old "s/^# requirements.txt: .*/# requirements.txt: $$(git hash-object envs/requirements.txt)/" envs/conda.post-deploy.sh
+	rm envs/conda.post-deploy.sh.old
