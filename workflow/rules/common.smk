@@ -39,6 +39,11 @@ if SETTINGS:
     shell.prefix(f"export UNIA_SET={ASSIGNED}; ")
 
 
+# Before the machine's own squeue: what Snakemake reads of preempted jobs.
+SLURM = f"{workflow.basedir}/workflow/slurm"
+os.environ.update(PATH=os.pathsep.join([SLURM, *os.get_exec_path()]))
+
+
 def parameters(run, step):
     """All that the result of `step` depends on, in `run`: the sections of params.yaml that it and the steps before it
     read. Were it the step's own alone, a step before it that fails would leave an old result standing as up to date.
