@@ -90,11 +90,13 @@ def test_an_experiment_is_compared_with_the_commit_that_it_started_from(
     assert "losses.csv" in page
     assert "seg_ms_crf" in page
 
-    aside = ("--temp", "--copy-paths", "data/raw", "--set-param", "recipe.crf.iterations=2")
-    project.ok("dvc", "exp", "run", *aside)
+    aside = ("--copy-paths", "data/raw", "--set-param")
+    project.ok("dvc", "exp", "run", "--temp", *aside, "recipe.crf.iterations=2")
+    project.ok("dvc", "exp", "run", "--queue", *aside, "recipe.crf.iterations=4")
+    project.ok("dvc", "exp", "run", "--run-all")
     assert "iterations: 3" in (project.folder / "params.yaml").read_text()
     shown = project.ok("dvc", "exp", "show", "--csv", "--only-changed")
-    assert {"2", "3", "10"} <= {cell for line in shown.splitlines() for cell in line.split(",")}
+    assert {"2", "3", "4", "10"} <= {cell for line in shown.splitlines() for cell in line.split(",")}
 
 
 def test_a_remote_brings_the_results_to_another_copy(by_dvc: Project, tmp_path: Path) -> None:
