@@ -45,6 +45,20 @@ def test_cores_and_memory_grow_with_the_gpus_of_one_node(tmp_path: Path) -> None
         assert {f"gpu={gpus}", f"mem_mb={memory}", "nodes=1"} <= set(asked[1].split(", "))
 
 
+def test_the_profile_for_two_partitions_leaves_no_rule_out(tmp_path: Path) -> None:
+    project, profile = Project(tmp_path), tmp_path / "two"
+    profile.mkdir()
+    (written,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/clusters.md").read_text(), re.M | re.S)
+    (profile / "config.yaml").write_text(written)
+    plan = ("snakemake", "--dry-run", "--cores", "64", "--profile", str(profile))
+    said = project.ok(*plan, *SCATTER, "reported")
+    asked = re.findall(r"^rule (\w+):.*?^    resources: (.*?)$", said, re.M | re.S)
+    assert {"train", "infer_part", "figures", "crf_part", "table"} <= {rule for rule, _ in asked}
+    for rule, resources in asked:
+        assert f"slurm_partition={'gpu' if 'gpu=1' in resources else 'cpu'}" in resources, rule
+    assert max(map(int, re.findall(r"^    threads: (\d+)$", said, re.M))) == 8
+
+
 @pytest.mark.slow
 def test_steps_in_parts_give_the_same_bytes(by_snakemake: Project, tmp_path: Path) -> None:
     project = by_snakemake.copy(tmp_path)
