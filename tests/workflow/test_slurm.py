@@ -38,6 +38,7 @@ def slurm(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_jobs_that_slurm_ends_are_submitted_again(slurm: Path, tmp_path: Path) -> None:
     """By scancel, where sacct would say by whom, and by preemption that cancels."""
     project = Project(tmp_path / "project")
