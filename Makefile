@@ -29,7 +29,8 @@ needed:
 	install the package of that name" >&2; exit 1; }
 
 # An environment holds its own path: where this folder was renamed, moved or copied, it is made again.
-MOVED := $(shell test ! -e .venv/installed || head -n 3 $(BIN)/snakemake | grep -qF '$(CURDIR)/$(BIN)/' || echo moved)
+MOVED := $(shell test ! -e .venv/installed || \
+  test "$$(head -n 3 $(BIN)/snakemake | grep -o '/.*/$(BIN)/')" -ef $(BIN) || echo moved)
 
 .venv/installed: envs/requirements.txt pyproject.toml $(MOVED) | needed
 	@$(PYTHON) -c 'import sys; found = sys.version_info[:2]; sys.exit(None if (3, 11) <= found <= (3, 13) else \
