@@ -175,6 +175,11 @@ def test_images_without_a_mask_are_left_out_of_the_scores(own: Own) -> None:
     assert document["kinds"]["seg"]["confusion"] == [[48, 0], [0, 48]]
 
 
+def test_masks_that_are_ignored_everywhere_are_named(own: Own) -> None:
+    Image.new("L", (8, 6), 255).save("own/val1m.png")
+    assert "val: 1 of 3 images have a mask of 255 alone, and count for nothing: val1\n" in own.prepare()
+
+
 def test_classes_that_nothing_shows_are_named(own: Own) -> None:
     own.classes = ("rose", "tulip")
     said = own.prepare()

@@ -23,6 +23,7 @@ def notes(found: Dataset, checked: Checked, out: Path) -> Iterator[str]:
             _recoloured(samples, seen),
             _without_label(split, samples),
             _without_mask(split, samples),
+            _ignored(split, samples, seen),
             _without_class(found, split, samples, seen),
             _turned(samples, seen),
             _twice(checked, split, out),
@@ -76,6 +77,18 @@ def _without_mask(split: str, samples: Sequence[Sample]) -> str:
     if len(lacking) == len(samples):
         return "no image has a mask, so the split can be predicted, and not scored"
     return f"{len(lacking)} of {_images(len(samples))} have no mask and will not be scored: {_some(lacking)}"
+
+
+def _ignored(split: str, samples: Sequence[Sample], seen: Sequence[Seen]) -> str:
+    """The images of which no pixel is scored."""
+    pairs = zip(samples, seen, strict=True)
+    blank = [
+        sample.name for sample, fact in pairs if fact.pixels is not None and set(fact.pixels) == {IGNORE}
+    ]
+    if split not in SCORED or not blank:
+        return ""
+    what = "have a mask of 255 alone, and count for nothing"
+    return f"{len(blank)} of {_images(len(samples))} {what}: {_some(blank)}"
 
 
 def _without_class(found: Dataset, split: str, samples: Sequence[Sample], seen: Sequence[Seen]) -> str:
