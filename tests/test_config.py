@@ -392,3 +392,11 @@ def test_a_wrong_ablation_is_refused_by_its_key(setting: str, message: str) -> N
     with pytest.raises(UserError, match=message.replace("?", r"\?")) as caught:
         load(Path("params.yaml"), [setting])
     assert "\n" not in str(caught.value)
+
+
+def test_a_mirror_s_password_is_refused_and_not_shown() -> None:
+    setting = "datasets.voc.data.mirrors=['https://me:s3cret@mirror.example.org/voc']"
+    message = refusal(FILE, (setting,))
+    assert "holds a password" in message
+    assert "~/.netrc" in message
+    assert "s3c" not in message

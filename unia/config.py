@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import yaml
 from pydantic import ValidationError
 
-from unia.errors import UserError
+from unia.errors import UserError, without_passwords
 from unia.recipe import DATA_KINDS, SECTIONS, Ablation, Recipe
 
 TOP = ("size", "run", "recipe", "small", "datasets", "variants", "ablations")
@@ -366,7 +366,8 @@ def _tuples(value: Any) -> Any:
 
 
 def _short(value: object) -> str:
-    """A value as one reads it, however long it is."""
+    """A value as one reads it, however long it is, without a password."""
+    value = without_passwords(value) if isinstance(value, str) else value
     return reprlib.repr(list(value) if isinstance(value, tuple) else value)
 
 

@@ -3,6 +3,7 @@
 import re
 
 ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # colours, which messages of libraries hold
+PASSWORD = re.compile(r"(\b[a-z][\w+.-]*://[^\s/@:]*):[^\s/]*@", re.IGNORECASE)
 
 
 class UserError(Exception):
@@ -12,4 +13,10 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(ESCAPES.sub("", message).splitlines()))  # names of files may hold anything
+        # names of files may hold anything
+        super().__init__(without_passwords(" ".join(ESCAPES.sub("", message).splitlines())))
+
+
+def without_passwords(text: str) -> str:
+    """`text` with *** in the place of the password of each address (scheme://user:password@host)."""
+    return PASSWORD.sub(r"\1:***@", text)

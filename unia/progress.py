@@ -21,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from unia.errors import without_passwords
+
 T = TypeVar("T")
 
 STEP = 0.1  # plain lines: one for each tenth of the work ...
@@ -31,7 +33,8 @@ _log: Path | None = None
 
 
 def say(message: str) -> None:
-    """Show one line to the user, and keep it in the log."""
+    """Show one line to the user, and keep it in the log; passwords of addresses are left out."""
+    message = without_passwords(message)
     _console.print(message, markup=False, soft_wrap=True)
     _write(message)
 

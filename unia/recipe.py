@@ -13,7 +13,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from unia.classes import MOST as MOST_CLASSES
 from unia.classes import class_names
+from unia.errors import without_passwords
 from unia.model.names import known
+
+
+def _public(address: str) -> str:
+    """Parameters are kept in receipts and in MLflow, and are published: no place for a password."""
+    if without_passwords(address) != address:
+        raise ValueError("holds a password, which receipts would publish; write it into ~/.netrc")
+    return address
+
 
 MOST = 10**9  # of anything: beyond it, a slip of the keyboard
 
@@ -25,7 +34,7 @@ Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
-Mirrors = tuple[Annotated[str, Field(pattern=r"^(https?|file)://")], ...]
+Mirrors = tuple[Annotated[str, Field(pattern=r"^(https?|file)://"), AfterValidator(_public)], ...]
 Classes = Annotated[
     tuple[str, ...], Field(min_length=1, max_length=MOST_CLASSES), AfterValidator(class_names)
 ]

@@ -15,7 +15,7 @@ from unia.config import load
 from unia.steps.download import download
 from unia.steps.prepare import prepare
 from unia.tracking import record
-from unia.tracking.runs import Run
+from unia.tracking.run import Run
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SETTINGS = ("size=small", "datasets.shapes.data={kind: shapes, size: 32, train: 3, val: 2, seed: 0}")

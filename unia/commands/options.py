@@ -18,7 +18,8 @@ from unia.progress import log_to
 from unia.recipe import STEPS
 from unia.tracking.owned import keep_full, owned
 from unia.tracking.parents import lineage
-from unia.tracking.runs import Run, step_run
+from unia.tracking.run import Run
+from unia.tracking.runs import step_run
 
 Dataset = Annotated[str, typer.Argument(help="A dataset of params.yaml.")]
 RunName = Annotated[

@@ -43,15 +43,25 @@ def parent_run(client: Any, experiment: str, parent: Parent, above: str | None) 
     """The id of a parent run below the run `above`; made, and ended, the first time."""
     wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in parent.tags.items())
     wanted += f" and tags.`mlflow.runName` = '{parent.name}'"
-    found = client.search_runs([experiment], wanted, max_results=1)
-    if found:
-        return str(found[0].info.run_id)
+
+    def oldest() -> str | None:
+        found = client.search_runs(
+            [experiment], wanted, max_results=1, order_by=["attributes.start_time ASC"]
+        )
+        return str(found[0].info.run_id) if found else None
+
+    known = oldest()
+    if known is not None:
+        return known
     from mlflow.entities import Param
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
     tags = dict(parent.tags) | ({} if above is None else {MLFLOW_PARENT_RUN_ID: above})
-    made = client.create_run(experiment, tags=tags, run_name=parent.name)
+    made = str(client.create_run(experiment, tags=tags, run_name=parent.name).info.run_id)
     params = [Param(key, str(value)[:PARAM]) for key, value in flatten(parent.params).items()]
-    client.log_batch(made.info.run_id, params=params)
-    client.set_terminated(made.info.run_id)
-    return str(made.info.run_id)
+    client.log_batch(made, params=params, synchronous=True)
+    client.set_terminated(made)
+    first = oldest() or made
+    if first != made:  # another step made it at the same time: both keep the older one
+        client.delete_run(made)
+    return first
