@@ -8,8 +8,8 @@ import typer
 
 from unia.commands import checkpoints, figures, predict, provenance, steps, sync
 from unia.errors import UserError
-from unia.files import no_room
 from unia.progress import say
+from unia.system import told
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,9 +31,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if isinstance(error, OSError) and no_room(error):
-            place = error.filename or "output"
-            _fail(f"{place}: the disk is full ({error.strerror}); make room and run the step again", error)
+        if known := told(error):
+            _fail(str(known), error)
         reason = " ".join(str(error).split()) or "no reason given"
         _fail(f"{type(error).__name__}: {reason} (a fault of unia's; UNIA_TRACEBACK=1 shows where)", error)
 

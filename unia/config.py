@@ -19,10 +19,11 @@ from pydantic import ValidationError
 
 from unia.errors import UserError, without_passwords
 from unia.recipe import DATA_KINDS, SECTIONS, Ablation, Recipe
+from unia.system import of_system
 
 TOP = ("size", "run", "recipe", "small", "datasets", "variants", "ablations")
 RESERVED = ("train", "val", "test", "ablation", "raw")  # files and folders beside those of such a name
-PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 SIZES = ("full", "small")
 
 EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+|[-+]?\d+\.\d*[eE]\d+")  # numbers to Python, text to YAML 1.1
@@ -207,7 +208,7 @@ class Params:
     def _check_name(self, key: str, name: object) -> None:
         """What becomes part of paths and of commands."""
         if not isinstance(name, str) or not PLAIN.fullmatch(name) or name in RESERVED:
-            what = "must be a plain name (a letter, then letters, digits, _ or -)"
+            what = "must be a plain name (a letter, then up to 63 letters, digits, _ or -)"
             self._refuse((key, str(name)), f"{what}, and none of {', '.join(RESERVED)}")
 
     def _check_changes(self, path: tuple[str, ...], changes: object) -> None:
@@ -254,6 +255,8 @@ def load(path: Path, settings: Sequence[str] = ()) -> Params:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
+        if of_system(error):
+            raise
         raise UserError(f"{path}: cannot be read ({error.strerror}); give --params FILE") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; save it as such") from None

@@ -19,8 +19,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from unia.errors import UserError
+from unia.progress import say
+from unia.system import of_system
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # some network file systems
 
 
 @contextmanager
@@ -80,6 +83,10 @@ def alone(target: Path) -> Iterator[None]:
             lock.acquire()
         except Timeout:
             raise UserError(f"{target}: another run is writing it; wait for its end") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise OSError(error.errno, error.strerror, str(target)) from error
+            say(f"warning: {target}: {error.strerror} on its file system; take care to run no step twice")
     try:
         yield
     finally:
@@ -104,11 +111,12 @@ def no_room(error: Exception) -> bool:
 
 @contextmanager
 def _naming(target: Path) -> Iterator[None]:
-    """An error for want of room names `target`: a failed write itself knows no name."""
+    """An error of the system names `target`: a failed write knows no name, or that of a temporary file."""
     try:
         yield
     except OSError as error:
-        if no_room(error):
+        hidden = str(error.filename or "").startswith(str(target.with_name(f".{target.name}.")))
+        if no_room(error) or (error.errno is not None and (error.filename is None or hidden)):
             raise OSError(error.errno, error.strerror, str(target)) from error
         raise
 
@@ -145,6 +153,8 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the step that makes it first") from None
     except OSError as error:
+        if of_system(error):
+            raise
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, endless numbers, too deeply nested
         raise UserError(f"{path}: not valid JSON ({error}); make it again") from None

@@ -6,7 +6,7 @@ On a terminal `track` draws a bar; elsewhere, and in the file of `log_to`, it wr
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -46,7 +46,8 @@ def log_to(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # which the first line that is written says
+        path.parent.mkdir(parents=True, exist_ok=True)
     before, _log = _log, path
     try:
         yield

@@ -1,11 +1,11 @@
-"""Every step on a full disk, as the command line runs it: one line, nothing half-written; then with room."""
+"""Every step where it cannot write, as the command line runs it: one line, nothing half-written."""
 
 import sys
 from pathlib import Path
 
 import pytest
 from project import ROOT, TINY
-from small_disk import filled, small_disks, visible
+from small_disk import another_user, filled, read_only, small_disks, visible
 
 from unia.cli import main
 
@@ -34,10 +34,11 @@ STEPS = (  # (command, bytes that are left when it starts)
 
 
 @pytest.mark.slow
-def test_every_step_fails_in_one_line_and_goes_on_with_room(
+def test_every_step_fails_in_one_line_and_goes_on_once_it_can_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o755)
     monkeypatch.setenv("UNIA_SET", "\n".join(TINY))
     monkeypatch.setitem(sys.modules, "mlflow", None)  # which takes seconds, and is tested elsewhere
 
@@ -54,16 +55,21 @@ def test_every_step_fails_in_one_line_and_goes_on_with_room(
         for command, left in STEPS:
             disk = Path(command.partition("--out ")[2].partition("/")[0])
             before = visible(disk)
-            capfd.readouterr()
-            with filled(disk, left):
-                code = unia(command)
-            said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("unia: ")]
-            told += said
-            assert code == 1, command
-            assert len(said) == 1
-            assert said[0].startswith(f"unia: {disk}/")
-            assert "No space left on device" in said[0]
-            assert visible(disk) == before
+            for trouble, reason in (
+                (filled(disk, left), "No space left on device"),
+                (read_only(disk), "Read-only file system"),
+                (another_user(), "Permission denied"),
+            ):
+                capfd.readouterr()
+                with trouble:
+                    code = unia(command)
+                said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("unia: ")]
+                told += said
+                assert code == 1, command
+                assert len(said) == 1
+                assert said[0].startswith(f"unia: {disk}/")
+                assert reason in said[0]
+                assert visible(disk) == before
             assert unia(command) == 0
         assert not [path for disk in ("data", "results") for path in Path(disk).rglob(".*")]
     print(*told, sep="\n")

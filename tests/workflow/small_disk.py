@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+NOBODY = 65534
+
 
 @contextmanager
 def small_disks(*folders: Path) -> Iterator[None]:
@@ -38,6 +40,30 @@ def filled(disk: Path, left: int = 0) -> Iterator[None]:
         yield
     finally:
         filler.unlink()
+
+
+@contextmanager
+def read_only(disk: Path) -> Iterator[None]:
+    """Meanwhile nothing can be written on `disk`, which `small_disks` made."""
+    remount = ["mount", "-o"]
+    subprocess.run([*remount, "remount,ro", str(disk)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*remount, "remount,rw", str(disk)], check=True)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Meanwhile root has no more rights than an ordinary user; others have few enough."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def visible(disk: Path) -> dict[str, int]:

@@ -21,6 +21,7 @@ from unia.data.tiles import tags, tiles
 from unia.errors import UserError
 from unia.recipe import AcdcData, Tile
 from unia.steps.parallel import for_each
+from unia.system import of_system
 
 CLASSES = ("RV", "Myo", "LV")
 HEART = (1, 2, 3)
@@ -140,6 +141,8 @@ def _about(patient: Path) -> tuple[str, tuple[int, int]]:
         frames = int(about["ED"]), int(about["ES"])
         group = about["Group"]
     except (OSError, ValueError, KeyError) as error:
+        if of_system(error):
+            raise
         raise UserError(f"{path}: must name ED, ES and Group ({error})") from None
     if frames[0] == frames[1]:
         raise UserError(f"{path}: ED and ES are the same frame, {frames[0]}")
@@ -212,6 +215,8 @@ def _load(path: Path) -> tuple[NDArray[Any], bytes]:
         array = np.asarray(volume.dataobj)
         unknown = array.size - int(np.count_nonzero(np.isfinite(array)))
     except Exception as error:  # nibabel's readers of damaged files raise of every kind
+        if of_system(error):
+            raise
         raise UserError(f"{path}: cannot be read ({error})") from None
     if array.ndim != 3 or array.size == 0:
         raise UserError(f"{path}: must be X x Y x Z numbers, is {array.shape}")

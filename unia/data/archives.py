@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from unia.data.room import require_room
 from unia.errors import UserError
-from unia.files import atomic, no_room
+from unia.files import atomic
 from unia.progress import track
+from unia.system import of_system
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
@@ -41,7 +42,7 @@ def unpack(archives: Mapping[Path, str], target: Path) -> Path:
             except tarfile.FilterError as error:
                 raise _refused(archive, str(error)) from None
             except BROKEN as error:
-                if no_room(error):
+                if of_system(error):
                     raise
                 raise _broken(archive, error) from None
         (temporary / stamp.name).write_text(sums, encoding="utf-8")
@@ -60,6 +61,8 @@ def top(archive: Path) -> str:
                 names = [first.name] if first else []
         return names[0].removeprefix("./").split("/")[0]
     except (*BROKEN, IndexError) as error:
+        if of_system(error):
+            raise
         raise _broken(archive, error) from None
 
 

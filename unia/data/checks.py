@@ -1,5 +1,6 @@
 """Every file of a dataset, looked at before anything is trained on it: what is wrong, and what is there."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,12 @@ from struct import error as StructError
 import numpy as np
 from PIL import ExifTags, Image
 
-from unia.data.samples import IGNORE, Dataset, Problem, Sample, read_mask
+from unia.data.samples import IGNORE, NAME, Dataset, Problem, Sample, read_mask
 from unia.errors import UserError
 from unia.files import sha256
 from unia.progress import track
 from unia.steps.parallel import cores
+from unia.system import of_system, told
 
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 DEEP = ("I", "F")  # modes of more than 8 bits a channel begin so; as RGB they would be cut off at 255
@@ -140,9 +142,9 @@ def _between_splits(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Problem]
     """Training images that another split holds too, and names that no file can have."""
     for split, samples in splits.items():
         yield from (
-            Problem("", f"{s.name!r} is no name for a file", split, s.name)
+            Problem("", f"{s.name!r} is no name for a file, or too long for one", split, s.name)
             for s in samples
-            if Path(s.name).name != s.name
+            if Path(s.name).name != s.name or len(os.fsencode(s.name)) > NAME
         )
     for one, other in permutations(splits, 2):
         if one == "train":
@@ -215,8 +217,8 @@ def _look(sample: Sample, split: str, locate: Callable[[Path], Path], classes: i
     try:
         size, orientation = _image(locate(sample.image))
         sums = [sha256(locate(sample.image))]
-    except UserError as error:
-        problems.append(Problem(sample.image, str(error), split, sample.name))
+    except (UserError, PermissionError) as error:
+        problems.append(Problem(sample.image, str(told(error) or error), split, sample.name))
     if sample.mask is not None:
         path = locate(sample.mask)
         try:
@@ -225,8 +227,8 @@ def _look(sample: Sample, split: str, locate: Callable[[Path], Path], classes: i
             if size is not None and shape != size:
                 raise UserError(_sizes(shape, size, orientation in TURNED))
             sums.append(sha256(path))
-        except UserError as error:
-            reason = str(error).removeprefix(f"{path}: ")
+        except (UserError, PermissionError) as error:
+            reason = str(told(error) or error).removeprefix(f"{path}: ")
             problems.append(Problem(sample.mask, reason, split, sample.name))
     mask_sum = sums[-1] if sample.mask else None
     return problems or Seen(size or (0, 0), orientation != 1, pixels, colours, sums[0], mask_sum)
@@ -266,6 +268,8 @@ def _image(path: Path) -> tuple[tuple[int, int], int]:
     except FileNotFoundError:
         raise UserError("is missing") from None
     except (OSError, SyntaxError, ValueError, StructError, Image.DecompressionBombError) as error:
+        if of_system(error):
+            raise
         raise UserError(f"cannot be read ({str(error).removesuffix(f' {str(path)!r}')})") from None
     if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
         raise UserError(f"{size[0]} x {size[1]} pixels are too many for an image")

@@ -17,6 +17,7 @@ from unicodedata import normalize
 from unia.data.samples import Dataset, Problem, Sample, distinct_names
 from unia.errors import UserError
 from unia.recipe import ImagesData
+from unia.system import of_system
 
 TABLE = "labels.csv"
 SPLITS = ("train", "val", "test")
@@ -70,6 +71,8 @@ def _rows(table: Path) -> list[tuple[int, Mapping[str, str]]]:
                 )
             return [(reader.line_num, _cells(row, separator)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
+        if of_system(error):
+            raise
         raise UserError(f"{table}: cannot be read ({error}); see the chapter on own data") from None
 
 

@@ -5,6 +5,7 @@ are reachable from the working directory, as the user typed their root.
 """
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from PIL import Image
 
 from unia.errors import UserError
 from unia.files import read_json, write_json
+from unia.system import of_system
 
 IGNORE = 255
+NAME = 200  # bytes of a sample's name; a file system takes 255, with all that is written around it
 COLUMNS = ("name", "image", "mask", "labels", "volume", "image_sha256", "mask_sha256")
 
 
@@ -93,6 +96,8 @@ def load_split(folder: Path, split: str) -> Split:
         with table.open(encoding="utf-8", newline="") as file:
             samples = tuple(_sample(row) for row in csv.DictReader(file))
     except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        if of_system(error):
+            raise
         raise UserError(f"{table}: cannot be read ({error}); run the prepare step again") from None
     unions = {name: tuple(ids) for name, ids in about["unions"].items()}
     classes = tuple(about["classes"])
@@ -128,11 +133,13 @@ def write_dataset(
 def distinct_names(paths: Sequence[Path]) -> list[str]:
     """A name of its own for each path: its parts, without the ending, numbered where others share them.
 
-    Names that differ in case alone are told apart too, for disks that do not.
+    Names that differ in case alone are told apart too, for disks that do not. Long ones are cut, so that all
+    that is made of them can be the name of a file.
     """
     named: dict[str, str] = {}
     for path in paths:
-        stem = name = "_".join(path.with_suffix("").parts)
+        whole = os.fsencode("_".join(path.with_suffix("").parts))
+        stem = name = os.fsdecode(whole) if len(whole) <= NAME else whole[:NAME].decode(errors="ignore")
         number = 2
         while name.casefold() in named:
             name, number = f"{stem}_{number}", number + 1
@@ -187,6 +194,8 @@ def open_image(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the download step again") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if of_system(error):
+            raise
         raise UserError(f"{path}: no readable image ({error}); replace the file") from None
     return image
 

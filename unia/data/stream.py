@@ -21,6 +21,7 @@ from unia.data.normalise import normalise, to_tensor
 from unia.data.samples import Sample, Split, read_image, read_mask
 from unia.errors import UserError
 from unia.recipe import Train
+from unia.system import told
 
 
 class SampleStream(Dataset[tuple[Tensor, ...]]):
@@ -46,8 +47,8 @@ class SampleStream(Dataset[tuple[Tensor, ...]]):
         try:
             return self._crop(sample, position)
         except Exception as error:
-            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            raise UserError(f"sample {sample.name}: {kind}{error}") from error
+            known = error if isinstance(error, UserError) else told(error)
+            raise UserError(f"sample {sample.name}: {known or f'{type(error).__name__}: {error}'}") from error
 
     def sample(self, position: int) -> Sample:
         """The sample at `position`."""

@@ -15,6 +15,7 @@ from unia.errors import UserError
 from unia.progress import track
 from unia.recipe import ShapesData, VocData
 from unia.steps.parallel import for_each
+from unia.system import of_system
 
 CLASSES = (
     "aeroplane",
@@ -135,6 +136,8 @@ def _segmentation(path: Path) -> NDArray[np.uint8]:
     try:
         label = loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
     except Exception as error:  # scipy's readers of damaged files raise of every kind
+        if of_system(error):
+            raise
         raise UserError(f"holds no segmentation of SBD ({error})") from None
     if label.ndim != 2 or not np.isin(label, (*range(len(CLASSES) + 1), IGNORE)).all():
         raise UserError("GTcls.Segmentation must be H x W class ids of VOC")
@@ -149,6 +152,8 @@ def _annotated(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
     except FileNotFoundError:
         raise UserError("is missing; or set data.labels: masks") from None
     except (OSError, XML.ParseError, LookupError, ValueError) as error:  # the last two: odd encodings
+        if of_system(error):
+            raise
         raise UserError(f"the annotation cannot be read ({error}); or set data.labels: masks") from None
     unknown = names - set(classes)
     if unknown:
@@ -173,6 +178,8 @@ def _names(voc: Path, split: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()  # editors write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
+        if of_system(error):
+            raise
         raise UserError(
             f"{path}: the list cannot be read ({error}); it must be UTF-8, a name a line"
         ) from None

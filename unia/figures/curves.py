@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from unia.errors import UserError
+from unia.system import of_system
 
 COLUMNS = 5
 
@@ -16,6 +17,8 @@ def learning_curves(losses: Path) -> Figure:
     try:
         table = np.atleast_1d(np.genfromtxt(losses, delimiter=",", names=True, dtype=float))
     except (OSError, ValueError) as error:
+        if of_system(error):
+            raise
         raise UserError(f"{losses}: cannot be read ({error}); run the train step again") from None
     names = list(table.dtype.names or ())[1:]
     if not names or not len(table):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from unia.errors import UserError
+from unia.system import of_system
 
 FINAL = "seg_ms_crf"
 
@@ -25,6 +26,8 @@ def image_miou(images: Path, kind: str = FINAL) -> dict[str, float]:
                 if row["kind"] == kind and tp + fn > 0:
                     found[row["name"]].append(tp / (tp + fp + fn))
     except (OSError, KeyError, ValueError) as error:
+        if of_system(error):
+            raise
         raise UserError(f"{images}: cannot be read ({error}); run the score step again") from None
     return {name: sum(values) / len(values) for name, values in found.items()}
 

@@ -21,6 +21,7 @@ from unia.files import atomic
 from unia.model.network import UniA, build
 from unia.progress import say
 from unia.recipe import Model
+from unia.system import of_system
 
 NAMES = (  # ours, the reference's: prefixes, first match wins
     ("backbone.vit.", "encoder."),
@@ -77,11 +78,14 @@ def save_checkpoint(model: UniA, header: Header, out: Path) -> None:
 def read_header(path: Path) -> Header:
     """The header of one of our checkpoints; UserError if it is none."""
     try:
+        _check_opens(path)
         with safe_open(path, framework="pt") as file:
             described = json.loads((file.metadata() or {})["unia"])
         model = Model.model_validate(_tuples(described["model"]))
         return Header(model, tuple(described["classes"]), described["dataset"], described["iteration"])
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
+        if of_system(error):
+            raise
         hint = (
             "import a reference checkpoint with `unia checkpoint import`" if path.exists() else "train first"
         )
@@ -159,7 +163,14 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, SafetensorError, ValueError, KeyError) as error:
+        if of_system(error):
+            raise
         raise UserError(f"{path}: no readable safetensors ({error})") from None
+
+
+def _check_opens(path: Path) -> None:
+    """Raise OSError where it does not open: torch and safetensors would say that it is not there."""
+    path.open("rb").close()
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -175,10 +186,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> Mapping[str, Any]:
     """What `torch.save` wrote: a mapping that holds tensors, or mappings of them."""
     try:
+        _check_opens(path)
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # torch's readers of damaged files raise of every kind
+        if of_system(error):
+            raise
         if refused := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
                 f"{path}: refused: beside tensors it holds {refused[1]}, and reading such objects can run "

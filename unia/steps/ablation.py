@@ -18,6 +18,7 @@ from unia.errors import UserError
 from unia.files import write_text
 from unia.progress import track
 from unia.steps.score import KINDS
+from unia.system import of_system
 
 DRAWS = 2000
 CHUNK = 50  # draws at once: memory stays small on 40,000 images
@@ -107,6 +108,8 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"name": "str", "kind": "str", "class": "str"}, keep_default_na=False)
     except (OSError, ValueError) as error:
+        if of_system(error):
+            raise
         raise UserError(f"{path}: cannot be read ({error}); run the score step again") from None
     lacking = {"name", "kind", "class", *COUNTS} - set(table.columns)
     if lacking:

@@ -22,6 +22,7 @@ from unia.refine.dense_crf import mean_field
 from unia.refine.logits import logits_at
 from unia.steps.parallel import for_each
 from unia.steps.part import WHOLE, Part
+from unia.system import of_system
 
 CODE = ("data", "refine", "steps/crf.py")  # decides what is found
 
@@ -81,6 +82,8 @@ def read_logits(path: Path, classes: int) -> list[Tensor]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run infer for this split again") from None
     except Exception as error:  # numpy's and zipfile's readers of damaged files raise of every kind
+        if of_system(error):
+            raise
         raise UserError(f"{path}: no readable logits ({error}); run infer again") from None
     shapes = [tuple(one.shape) for one in maps]
     if not maps or any(len(shape) != 3 or shape[0] != classes or 0 in shape for shape in shapes):

@@ -26,6 +26,7 @@ from unia.recipe import Infer
 from unia.refine.logits import logits_at
 from unia.refine.resize import resize
 from unia.steps.infer import base_size
+from unia.system import told
 
 PIXELS = 2**20  # labels of a larger image are decided at this size, far finer than the tokens, and enlarged
 FORMATS = (  # of the images in a folder; Pillow opens others, to say what they are, which it cannot decode
@@ -76,8 +77,8 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
     for name, path in track(found.items(), "predict", len(found)):
         try:
             image = read(path)
-        except UserError as error:
-            say(f"unia: {error}")
+        except (UserError, OSError) as error:
+            say(f"unia: {told(error) or error}")
             unread.append(path)
             continue
         segmented = segment(model, image, config, tile)

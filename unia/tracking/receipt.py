@@ -17,6 +17,7 @@ from typing import Any
 
 from unia.errors import UserError
 from unia.files import Content, atomic, content, read_listing, write_text
+from unia.system import of_system
 
 Receipt = dict[str, Any]
 SUFFIX = ".run.json"
@@ -64,7 +65,9 @@ def read_receipt(path: Path) -> Receipt:
         whole = _text(receipt) == text and receipt["sha256"] == _hash(_text(body))
     except FileNotFoundError:
         raise UserError(f"{path}: no such receipt; run the step that writes it again") from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        if of_system(error):
+            raise
         whole = False
     if not whole:
         raise UserError(f"{path}: is not what a step wrote: the receipt was changed; run the step again")
@@ -82,7 +85,7 @@ def find_receipt(path: Path) -> Path | None:
     for receipt in sorted(path.parent.glob(f"*{SUFFIX}")):
         try:
             outputs = read_receipt(receipt)["outputs"].values()
-        except UserError:
+        except (UserError, OSError):
             continue
         if any(Path(entry["path"]) == path for entry in outputs):
             return receipt
@@ -102,6 +105,8 @@ def files_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
     except FileNotFoundError:
         raise UserError(f"{path}: no such list of files; run the step that writes it again") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
+        if of_system(error):
+            raise
         raise UserError(f"{path}: cannot be read ({error}); run the step that writes it again") from None
     if hashlib.sha256(listed).hexdigest() != entry["sha256"]:
         raise UserError(f"{path}: is not the list that its receipt holds the hash of; run the step again")
@@ -126,7 +131,7 @@ def _maker(used: Content) -> dict[str, str] | None:
     try:
         receipt = read_receipt(path)
         known = made_hash(receipt, used.path) == used.sha256
-    except UserError:
+    except (UserError, OSError):
         return None
     return {"path": path.as_posix(), "sha256": receipt["sha256"]} if known else None
 

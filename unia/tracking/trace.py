@@ -11,6 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from unia.errors import UserError
+from unia.system import of_system
 from unia.tracking.receipt import Receipt, beside, find_receipt, read_receipt
 
 SHORT = 8  # characters of a hash that are shown
@@ -58,6 +59,8 @@ def number(table: Path, row: str | None) -> str:
         with table.open(encoding="utf-8", newline="") as file:
             header, *lines = csv.reader(file)
     except (OSError, ValueError) as error:
+        if of_system(error):
+            raise
         raise UserError(f"{table}: cannot be read ({error}); run the step that makes it again") from None
     rows = {cells[0]: cells for cells in lines if cells}
     if row is None:

@@ -146,7 +146,7 @@ def _hash(expected: Expected, sums: dict[Path, str | None]) -> None:
 def _sha256(path: Path) -> str | None:
     try:
         return sha256(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

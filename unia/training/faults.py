@@ -1,14 +1,22 @@
 """What goes wrong while training, said in one line that names the sample or the parameters to change."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from unia.data.stream import SampleStream
 from unia.errors import UserError
 from unia.recipe import Train
+from unia.system import SHARED_MEMORY
+
+SHARED, SMALL = (
+    Path("/dev/shm"),
+    64 * 2**20,
+)  # what containers have unless told otherwise; batches go through it
 
 
 @contextmanager
@@ -32,10 +40,10 @@ def _explain(error: RuntimeError, config: Train, stream: SampleStream) -> str | 
     if "DataLoader worker" in str(error):
         read = filter(None, (stream.read_by(int(number)) for number in re.findall(r"\d+", str(error))))
         names = ", ".join(sample.name for sample in read)
-        return (
-            f"a process that reads images died (last at sample {names or 'unknown'}), perhaps for want of "
-            "memory; lower train.workers and run the step again"
-        )
+        told = f"a process that reads images died (last at sample {names or 'unknown'})"
+        if SHARED.is_dir() and shutil.disk_usage(SHARED).total <= SMALL:
+            return f"{told}: {SHARED_MEMORY}"
+        return f"{told}, perhaps for want of memory; lower train.workers and run the step again"
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return (
             f"out of memory ({str(error).splitlines()[0][:160]}); raise train.accumulate (now "

@@ -21,6 +21,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from unia.errors import UserError
 from unia.steps.parallel import cores
+from unia.system import told
 
 PATIENCE = 20.0  # seconds to wait to be ended: so that the cause is known before its consequences
 GRACE = 60  # seconds to finish a step and save it
@@ -76,7 +77,7 @@ def one_voice() -> Iterator[None]:
         if not (_fellow_lost(error) or (isinstance(error, SystemExit) and not first)):
             if isinstance(error, SystemExit):
                 raise
-            ErrorHandler().record_exception(error)
+            ErrorHandler().record_exception(told(error) or error)
             raise SystemExit(1) from None
         time.sleep(PATIENCE)
         raise SystemExit(1) from None

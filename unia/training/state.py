@@ -28,6 +28,7 @@ from unia.errors import UserError
 from unia.files import atomic, remove, sha256
 from unia.identity import of_code, of_parameters, of_split
 from unia.recipe import STEPS, Recipe
+from unia.system import of_system
 
 KEEP = 2
 CODE = ("data", "losses", "model", "refine", "training", "steps/train.py")
@@ -119,13 +120,16 @@ class State:
     def __init__(self, path: Path):
         self.path = path
         try:
+            path.open("rb").close()  # what it says of one that may not be read is "not found"
             with safe_open(path, framework="pt") as file:
                 header: dict[str, Any] = json.loads((file.metadata() or {})["unia"])
             self.iteration: int = header["iteration"]
             self.made_of: dict[str, str] = header["made_of"]
             self.rows: list[Row] = header["rows"]
             self.whole = True
-        except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError):
+        except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
+            if of_system(error):
+                raise
             self.whole = False
 
     def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
