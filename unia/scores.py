@@ -76,6 +76,22 @@ def scores(matrix: Counts) -> Scores:
     )
 
 
+SIZES = {"small": 0.0, "medium": 0.01, "large": 0.1}
+"""How an object is called from which share of its image's pixels on; object: all of one class in an image."""
+
+
+def object_ious(matrix: Counts) -> tuple[float, list[tuple[str, float]]]:
+    """Of one image: its mIoU over the classes of its ground truth, and (size, IoU) of each object.
+
+    The background counts in the mean, and is no object. NaN where no pixel is counted.
+    """
+    iou = scores(matrix).iou
+    share = matrix.sum(axis=1) / max(1, matrix.sum())
+    objects = [k for k in range(1, len(matrix)) if share[k] > 0]
+    sized = [([size for size, least in SIZES.items() if share[k] >= least][-1], iou[k]) for k in objects]
+    return mean(iou), [(size, float(value)) for size, value in sized]
+
+
 def mean(values: Floats) -> float:
     """Mean over the classes of the ground truth; NaN where there is none."""
     known = values[~np.isnan(values)]

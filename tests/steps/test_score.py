@@ -81,6 +81,7 @@ def test_table_reports_classes_unions_and_volumes(small: Small, tmp_path: Path) 
     assert list(rows[0]) == [
         *("prediction", "images", "labels", "mIoU", "pixel_accuracy", "mean_accuracy"),
         *("precision", "recall", "confusion_ratio"),
+        *("image mIoU", "IoU of small objects", "IoU of medium objects", "IoU of large objects"),
         *("IoU background", "IoU RV", "IoU Myo", "IoU LV", "IoU heart"),
         *("Dice RV", "Dice Myo", "Dice LV", "Dice heart"),
         *("volume Dice RV", "volume Dice Myo", "volume Dice LV", "volume Dice heart"),
@@ -104,6 +105,30 @@ def test_table_reports_classes_unions_and_volumes(small: Small, tmp_path: Path) 
             assert float(row[f"Dice {name}"]) == pytest.approx(100 * dice, abs=6e-4)
             each = [overlap(*pixels(small, folder, volume), members)[1] for volume in ("p1", "p2")]
             assert float(row[f"volume Dice {name}"]) == pytest.approx(100 * np.mean(each), abs=6e-4)
+
+
+def test_single_images_and_objects_by_size(small: Small, tmp_path: Path) -> None:
+    """Each class of an image is an object: in p2_s1 one of 3 pixels and one of 5%, else of 10% and more."""
+    mask = read_mask(small.data / "p2_s1.png").copy()
+    mask[2:] = 2
+    mask[2, :3], mask[3:5, :20] = 1, 3
+    write_label(small.data / "p2_s1.png", mask)
+    table(run(small), tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        row = next(row for row in csv.DictReader(file) if row["prediction"] == "seg")
+    of_images, of_objects = [], {"small": [], "medium": [], "large": []}  # type: ignore[var-annotated]
+    for name in small.names:
+        truth, predicted = pixels(small, small.predictions / "seg", name)
+        held = [k for k in range(4) if (truth == k).any()]
+        ious = {k: overlap(truth, predicted, [k])[0] for k in held}
+        of_images.append(np.mean(list(ious.values())))
+        for k in set(held) - {0}:
+            share = (truth == k).mean()
+            of_objects["small" if share < 0.01 else "medium" if share < 0.1 else "large"].append(ious[k])
+    assert [len(values) for values in of_objects.values()] == [1, 1, 9]
+    assert float(row["image mIoU"]) == pytest.approx(100 * np.mean(of_images), abs=6e-4)
+    for size, values in of_objects.items():
+        assert float(row[f"IoU of {size} objects"]) == pytest.approx(100 * np.mean(values), abs=6e-4)
 
 
 def test_kinds_that_need_labels_may_be_missing_the_others_not(small: Small) -> None:

@@ -13,7 +13,7 @@ from unia.data.samples import Sample, Split, load_split, read_mask
 from unia.errors import UserError
 from unia.files import atomic, write_json
 from unia.progress import say
-from unia.scores import Counts, confusion, hits, union
+from unia.scores import SIZES, Counts, confusion, hits, object_ious, union
 from unia.steps.parallel import for_each
 
 FROM_LABELS = ("cam", "cam_aux", "affinity", "mutual")  # exist where image-level labels do
@@ -27,9 +27,10 @@ Matrices = dict[str, Counts]
 def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, images: Path) -> None:
     """Compare the label maps in `predictions`/<kind> and `crf` with the masks; write `out` and `images`.
 
-    `out` (JSON) holds, for each kind, the confusion matrix (rows: ground truth) and, where images belong to
-    volumes, [TP, FP, FN, TN] of each class and union in each volume; `images` (CSV) the first three of each
-    class that an image or its prediction holds. Memory does not grow with the number of images.
+    `out` (JSON) holds, for each kind, the confusion matrix (rows: ground truth); [sum, number] of the mIoU of
+    single images, and of the IoU of objects by size; and, where images belong to volumes, [TP, FP, FN, TN]
+    of each class and union in each volume. `images` (CSV) holds the first three of each class that an image
+    or its prediction holds. Memory does not grow with the number of images.
     Images without a mask are left out, which is told.
 
     Raises UserError, naming the file, where a prediction is missing or is not its mask's size, and where the
@@ -49,6 +50,7 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, image
     folders = {kind: path for kind, path in folders.items() if path.is_dir() or kind not in FROM_LABELS}
     work = partial(_score_sample, folders, len(about.classes))
     by_volume: dict[str | None, Matrices] = {}
+    single = {kind: {name: [0.0, 0] for name in ("image", *SIZES)} for kind in folders}
     with atomic(images) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("name", "kind", "class", "tp", "fp", "fn"))
@@ -56,7 +58,9 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, image
             known = by_volume.get(sample.volume)
             by_volume[sample.volume] = matrices if known is None else _add(known, matrices)
             table.writerows(_rows(sample.name, matrices, ("background", *about.classes)))
-    write_json(out, _document(about, by_volume))
+            for kind, matrix in matrices.items():
+                _add_single(single[kind], matrix)
+    write_json(out, _document(about, by_volume, single))
 
 
 def in_order(
@@ -95,7 +99,18 @@ def _score_sample(folders: Mapping[str, Path], classes: int, sample: Sample) -> 
     return sample, matrices
 
 
-def _document(split: Split, by_volume: Mapping[str | None, Matrices]) -> dict[str, Any]:
+def _add_single(sums: dict[str, list[float]], matrix: Counts) -> None:
+    """Add an image's mIoU, and the IoU of its objects by size, to [sum, number] of each."""
+    of_image, of_objects = object_ious(matrix)
+    for name, value in [("image", of_image), *of_objects]:
+        if not np.isnan(value):
+            sums[name][0] += value
+            sums[name][1] += 1
+
+
+def _document(
+    split: Split, by_volume: Mapping[str | None, Matrices], single: Mapping[str, Mapping[str, list[float]]]
+) -> dict[str, Any]:
     total = reduce(_add, by_volume.values())
     volumes = sorted(volume for volume in by_volume if volume is not None)
     document: dict[str, Any] = {
@@ -108,7 +123,7 @@ def _document(split: Split, by_volume: Mapping[str | None, Matrices]) -> dict[st
         "kinds": {},
     }
     for kind, matrix in total.items():
-        entry: dict[str, Any] = {"confusion": matrix.tolist()}
+        entry: dict[str, Any] = {"confusion": matrix.tolist(), "single": single[kind]}
         if volumes:
             entry["volumes"] = {volume: _hits(by_volume[volume][kind], split) for volume in volumes}
         document["kinds"][kind] = entry

@@ -137,6 +137,9 @@ def _row(document: Mapping[str, Any], kind: str) -> dict[str, str]:
         row["labels"] = document["protocol"]
     for name, value in _means(matrix).items():
         row[name] = _number(value) if name == "confusion_ratio" else _percent(value)
+    for name, (total, number) in document["kinds"][kind].get("single", {}).items():
+        column = "image mIoU" if name == "image" else f"IoU of {name} objects"
+        row[column] = _percent(total / number if number else np.nan)
     for name, value in zip(["background", *classes], found.iou, strict=True):
         row[f"IoU {name}"] = _percent(value)
     merged = {name: scores(union(matrix, members)) for name, members in unions.items()}
