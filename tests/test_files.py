@@ -22,6 +22,7 @@ from unia.files import (
     write_json,
     write_text,
 )
+from unia.files import names as files_below
 
 
 def names(folder: Path) -> set[str]:
@@ -254,6 +255,26 @@ def test_sha256_of_a_tree_sees_every_change(change: str, tmp_path: Path) -> None
         (folder / "b" / "c").write_text("3")
         (folder / "b" / "d").write_text("2")
     assert sha256_tree(folder) != before
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    """Shared storage: folders and files are links to where the data lies."""
+    store, folder = tmp_path / "store", tmp_path / "folder"
+    for place in (store / "deep", folder / "one"):
+        place.mkdir(parents=True)
+    (store / "deep" / "a.png").write_text("a")
+    (folder / "images").symlink_to(store)
+    (folder / "one" / "again").symlink_to(store / "deep")  # what two links lead to is there twice
+    (folder / "one" / "b.png").symlink_to(store / "deep" / "a.png")
+    (folder / "one" / "gone.png").symlink_to(store / "none.png")
+    (folder / "one" / "self").symlink_to("self")
+    (folder / "one" / "up").symlink_to(folder)
+    (store / "deep" / "back").symlink_to(folder / "one")  # and from there to store/deep
+    expected = ["images/deep/a.png", "images/deep/back/b.png", "one/again/a.png", "one/b.png"]
+    assert files_below(folder) == expected
+    before = content(folder)
+    (store / "deep" / "a.png").write_text("b")
+    assert content(folder).sha256 != before.sha256
 
 
 def test_a_folder_s_list_is_what_sha256sum_writes(tmp_path: Path) -> None:

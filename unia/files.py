@@ -191,8 +191,24 @@ def content(path: Path) -> Content:
 
 def names(folder: Path) -> list[str]:
     """The files at any depth below `folder`, sorted, but for those that start with a dot."""
-    found = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
-    return sorted(name.as_posix() for name in found if not any(part.startswith(".") for part in name.parts))
+    return sorted(walk(folder))
+
+
+def walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """The files of `names`, in no order. Links are followed, but for those to a folder `above` them."""
+    state = folder.stat()
+    here = (state.st_dev, state.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in shown:
+        if entry.is_symlink() and not Path(entry.path).exists():
+            continue
+        if entry.is_dir():
+            yield from (f"{entry.name}/{name}" for name in walk(folder / entry.name, above | {here}))
+        elif entry.is_file():
+            yield entry.name
 
 
 def listing(sums: Mapping[str, str]) -> str:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import unia
 from unia.files import names, sha256
 
@@ -27,14 +25,16 @@ def of_split(data: Path, split: str) -> str:
     return digest(*(sha256(data / name) for name in ("dataset.json", f"{split}.csv")))
 
 
-def of_files(folder: Path) -> str:
-    """Of the files below `folder`: name, size and time of writing; to read them all would take long."""
-    stated = ((name, (folder / name).stat()) for name in names(folder))
+def of_files(path: Path) -> str:
+    """Of the files below a folder, or of one file: name, size and time of writing; to read all takes long."""
+    stated = ((name, (path / name).stat()) for name in (names(path) if path.is_dir() else [""]))
     return digest(*(json.dumps((name, stat.st_size, stat.st_mtime_ns)) for name, stat in stated))
 
 
 def of_code(*parts: str) -> str:
     """Of torch's version and the modules and packages `parts`, paths below unia."""
+    import torch  # takes seconds, and not all who ask for files' identity need it
+
     package = Path(unia.__file__).parent
     return digest(torch.__version__, *(sha256(file) for part in parts for file in _sources(package / part)))
 

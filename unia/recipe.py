@@ -6,7 +6,7 @@ A dataset's `Recipe` is read and merged by `unia.config`; `STEPS` says which ste
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -211,6 +211,7 @@ class AnyData(Section):
 
 class ShapesData(AnyData):
     kind: Literal["shapes"]
+    source: ClassVar[None] = None  # it is generated
     size: Annotated[int, Field(ge=32, le=MOST)]
     train: Positive
     val: Positive

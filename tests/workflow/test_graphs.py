@@ -35,7 +35,7 @@ def rules_of(project: Project, target: str) -> set[Node]:
 
 
 def stages_of(project: Project) -> set[Node]:
-    """The stages of dvc.yaml as DVC resolves them."""
+    """The stages of dvc.yaml as DVC resolves them, but for those that always run: they look at sources."""
     with Repo(str(project.folder)) as repo:
         return {
             (
@@ -44,6 +44,7 @@ def stages_of(project: Project) -> set[Node]:
                 frozenset(str(out) for out in stage.outs),
             )
             for stage in repo.index.stages
+            if not stage.always_changed
         }
 
 

@@ -26,6 +26,22 @@ app = typer.Typer()
 
 @app.command()
 @reads_params
+def source(
+    params: Params,
+    dataset: Dataset,
+    out: Out,
+) -> None:
+    """Look at a dataset's source, and write down its state if it has changed (a small JSON file).
+
+    Without this file Snakemake and DVC would not notice a corrected label, or an image that was replaced.
+    """
+    from unia.steps.source import look
+
+    look(dataset, params.recipe(dataset).data, out)
+
+
+@app.command()
+@reads_params
 def download(
     params: Params,
     dataset: Dataset,

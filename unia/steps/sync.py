@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unia.config import load
 from unia.errors import UserError
+from unia.steps.source import look, source_file
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -45,7 +47,8 @@ def to_dvc() -> list[str]:
                 f"{_list(foreign)}: not as Snakemake left it; if DVC made it, run `dvc repro` and then "
                 "`unia sync --to snakemake`, else remove it and run `snakemake`"
             )
-        for stage in stages:  # relinked files would get new times, and Snakemake would run their rules again
+        # Relinked files would get new times, and Snakemake would run their rules again.
+        for stage in [*_sources(repo), *stages]:
             repo.commit(stage.addressing, force=True, relink=False)
         left = _dvc_plans(repo, made)
     if left:
@@ -87,11 +90,24 @@ def _repo() -> Iterator["Repo"]:
 
 
 def _made(repo: "Repo") -> list["Stage"]:
-    """The stages whose outputs all exist."""
-    made = [stage for stage in repo.index.stages if all(out.exists for out in stage.outs)]
+    """The stages whose outputs all exist, all of which were made of sources that have been looked at anew."""
+    stages = [stage for stage in repo.index.stages if not stage.always_changed]
+    made = [stage for stage in stages if all(out.exists for out in stage.outs)]
     if not made:
         raise UserError("nothing is computed here yet; run `snakemake` or `dvc repro`")
+    params = load(Path("params.yaml"))
+    used = {str(dep) for stage in made for dep in stage.deps}
+    for dataset in params.run:
+        if str(source_file(dataset)) in used:
+            look(dataset, params.recipe(dataset).data, source_file(dataset))
     return made
+
+
+def _sources(repo: "Repo") -> list["Stage"]:
+    """The stages that look at the sources of what is made. DVC runs them always, and calls them changed."""
+    return [
+        stage for stage in repo.index.stages if stage.always_changed and all(out.exists for out in stage.outs)
+    ]
 
 
 def _outputs(stages: Sequence["Stage"]) -> list[str]:

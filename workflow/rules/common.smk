@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -11,6 +12,7 @@ from snakemake.persistence import PersistenceBase
 from unia.config import dataset_of, load, settings_between
 from unia.errors import UserError
 from unia.recipe import STEPS, behind
+from unia.steps.source import look, source_file
 from unia.tracking.owned import check_sources, keep_full
 
 
@@ -59,6 +61,18 @@ def sections(step):
     return lambda wildcards: parameters(
         getattr(wildcards, "run", None) or wildcards.dataset, step
     )
+
+
+@cache
+def looked_at(dataset):
+    """What a dataset's source holds: looked at now, since no rule makes it. Ends all where there is no source: any
+    other exception would be told with Snakemake's own traceback.
+    """
+    try:
+        look(dataset, PARAMS.recipe(dataset).data, source_file(dataset))
+    except UserError as error:
+        raise SystemExit(f"unia: {error}")
+    return str(source_file(dataset))
 
 
 def prepared(wildcards):

@@ -2,6 +2,8 @@
 
 
 rule download:
+    input:
+        source=lambda wildcards: looked_at(wildcards.dataset),
     output:
         "data/raw/{dataset}.json",
     log:
