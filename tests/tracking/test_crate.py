@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline import DATA, PARAMS, RAW, SETTINGS, STEPS, TABLE, TRAIN, VAL, run_train, step, traced
+from pipeline import DATA, PARAMS, RAW, SETTINGS, STEPS, TABLE, TRAIN, VAL, commit, run_train, step, traced
 from rocrate.rocrate import ROCrate
 from typer.testing import CliRunner
 
@@ -145,17 +146,56 @@ def test_an_independent_reader_opens_it(pipeline: Path) -> None:
     assert len(read.get_by_type("CreateAction")) == len(STEPS) + 1
 
 
-def test_the_workflow_is_the_committed_one_and_the_present_one_without_git(pipeline: Path) -> None:
+def test_the_workflow_is_the_committed_one_or_none(pipeline: Path) -> None:
     snakefile = pipeline / "code" / "Snakefile"
     committed = snakefile.read_bytes()
     snakefile.write_text("changed since\n")
     crate()
     with zipfile.ZipFile(OUT) as file:
         assert file.read("Snakefile") == committed
+    made_at = head(pipeline)
+    OUT.unlink()
     (pipeline / "code" / ".git").rename(pipeline / "gone")
+    with pytest.raises(
+        UserError, match=f"code: lacks the commit that made the table .*`git fetch origin {made_at}`"
+    ):
+        crate()
+    commit(pipeline / "code", "another clone, of another history")
+    with pytest.raises(UserError, match="lacks the commit that made the table"):
+        crate()
+    assert not OUT.exists()
+
+
+def test_a_table_of_no_known_commit_has_the_present_workflow_and_says_so(
+    pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "git_state", lambda: {"commit": None, "dirty": None, "diff": None})
+    with step("table", {"scores": VAL / "scores.json"}, TABLE):
+        pass
+    snakefile = pipeline / "code" / "Snakefile"
+    snakefile.write_text("of this day\n")
     crate()
-    with zipfile.ZipFile(OUT) as file:
-        assert file.read("Snakefile") == b"changed since\n"
+    read = ROCrate(OUT)
+    assert Path(read.mainEntity.source).read_bytes() == b"of this day\n"
+    assert read.mainEntity["description"].endswith("the table was made at no known commit.")
+
+
+def test_changes_that_no_commit_holds_are_told(pipeline: Path) -> None:
+    crate()
+    assert ROCrate(OUT).mainEntity["description"] == f"As commit {head(pipeline)} holds it."
+    (pipeline / "code" / "code.py").write_text("changed\n")
+    with step("table", {"scores": VAL / "scores.json"}, TABLE):
+        pass
+    crate()
+    assert ROCrate(OUT).mainEntity["description"].endswith("made with changes that no commit holds.")
+
+
+def head(pipeline: Path) -> str:
+    """The commit of the code."""
+    shown = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(
+        shown, cwd=pipeline / "code", capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 @pytest.mark.usefixtures("pipeline")

@@ -209,6 +209,38 @@ def test_rerun_tells_what_no_commit_holds(pipeline: Path, monkeypatch: pytest.Mo
     assert "small.train.iterations=7'" in last
 
 
+def test_rerun_fetches_a_commit_that_is_not_here(pipeline: Path) -> None:
+    made_at = record.git_state()["commit"]
+    assert "git fetch" not in trace("--rerun")
+    (pipeline / "code" / ".git").rename(pipeline / "gone")
+    commit(pipeline / "code", "another history")
+    lines = trace("--rerun").splitlines()
+    assert lines[0].startswith("# the commit is not here")
+    assert lines[1:3] == [
+        f"git fetch origin {made_at}",
+        f"git worktree add --detach ../unia-{made_at[:8]} {made_at}",
+    ]
+
+
+def test_rerun_leads_to_weights_and_checkpoints_of_the_user_s(
+    pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = pipeline / "work"
+    for name in ("vit.pth", "own.safetensors"):
+        (work / name).write_text(name)
+    monkeypatch.setattr("pipeline.SETTINGS", (*SETTINGS, "small.model.weights=vit.pth"))
+    run_train()
+    setting = f"--set small.model.weights={work}/vit.pth"
+    lines = trace("--rerun").splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("unia ") and setting in line] == ["train"]
+    assert f"small.model.weights={work}/vit.pth" in lines[-1]
+    out = Path("results/evaluate")
+    with step("evaluate", {"checkpoint": Path("own.safetensors"), "data": DATA}, out):
+        sys.argv = ["unia", "evaluate", "own.safetensors", "--dataset", "shapes", "--out", str(out)]
+        out.mkdir()
+    assert f"\nunia evaluate {work}/own.safetensors --dataset shapes" in trace("--rerun", table=out)
+
+
 @pytest.mark.usefixtures("pipeline")
 def test_json_holds_every_receipt_in_order() -> None:
     receipts = json.loads(trace("--json"))

@@ -13,6 +13,7 @@ from PIL import Image
 from project import ROOT, Project
 
 from unia.data.samples import write_label
+from unia.tracking import record
 
 pytestmark = pytest.mark.slow
 CHAPTER = (ROOT / "README.md").read_text(encoding="utf-8").split("## Your own images")[1].split("\n## ")[0]
@@ -85,6 +86,36 @@ def test_files_as_people_have_them_go_through_every_step(
     drawn = {path.stem for path in (project.folder / "results/flowers/val/crf").glob("*.png")}
     assert drawn == {"images_0005", "images_0005_2", "images_0006", "images_0007"}
     assert (project.folder / "results/flowers/val/figures/worst.png").is_file()
+
+
+@pytest.mark.parametrize("committed", ["params.yaml", "nothing"])
+def test_a_trace_leads_to_images_that_are_not_in_git(
+    committed: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commands, run in a worktree as they say, prepare the same images."""
+    if committed == "params.yaml":
+        project.ok("git", "commit", "--quiet", "--message", "flowers", "params.yaml")
+    monkeypatch.setattr(record, "ROOT", project.folder)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    project.unia("download", "flowers", "--out", "data/raw/flowers.json")
+    project.unia("prepare", "flowers", "--raw", "data/raw/flowers.json", "--out", "data/flowers")
+    said = project.unia("trace", "data/flowers", "--rerun")
+    worktree, there = said.split("\ncd ")
+    project.ok("sh", "-c", worktree)
+    other = Project.there((project.folder / there.splitlines()[0]).resolve())
+    other.ok("sh", "-c", there.split("# or, for all of the steps:\n")[1].replace("--cores all", "--dry-run"))
+    for line in there.splitlines():
+        if line.startswith("unia "):
+            other.unia(*shlex.split(line)[1:])
+    folders = (project.folder, other.folder)
+    for split in ("train", "val"):
+        rows, again = (table(folder / f"data/flowers/{split}.csv") for folder in folders)
+        assert [row["image_sha256"] for row in again] == [row["image_sha256"] for row in rows]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def prepare(project: Project, table: str) -> str:

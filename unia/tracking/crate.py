@@ -7,6 +7,7 @@ predictions are referred to by path and hash; a folder's hash is that of the lis
 
 import hashlib
 import io
+import os
 import shlex
 import subprocess
 import tarfile
@@ -49,7 +50,7 @@ Entity = Any  # of rocrate, which has no types
 def write_crate(chain: Chain, out: Path) -> None:
     """Pack the chain into the zip file `out`.
 
-    Raises UserError where a receipt, a result or the workflow is missing, or has changed since.
+    Raises UserError where a receipt, a result, the workflow or its commit is missing, or has changed since.
     """
     if chain.broken:
         raise UserError("; ".join(chain.broken.values()))
@@ -96,7 +97,8 @@ class _Crate:
 
     def _workflow(self) -> Entity:
         """The workflow's files; that of the engine that ran is the main entity."""
-        files = _committed(self.last["git"]["commit"]) or _present()
+        commit = self.last["git"]["commit"]
+        files = _committed(commit) if commit else _present()
         by_dvc = self.last["engine"] == "dvc"
         main = STAGES if by_dvc else SNAKEFILE
         if main not in files:
@@ -112,6 +114,7 @@ class _Crate:
             properties={
                 "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
                 "name": "unia's pipeline",
+                "description": _about(self.last),
                 "sha256": _sha256(files[main]),
             },
         )
@@ -260,15 +263,25 @@ def _dataset(step: Receipt) -> dict[str, Any]:
     return next((read_json(path) for path in paths if path.is_file()), {})
 
 
-def _committed(commit: str | None) -> dict[str, bytes]:
-    """The workflow's files by name as a commit holds them; none without it."""
-    if commit is None:
-        return {}
+def _about(last: Receipt) -> str:
+    """Which state of the workflow the crate holds, given the step that wrote its table."""
+    if last["git"]["commit"] is None:
+        return "As it lay beside the code when the crate was packed; the table was made at no known commit."
+    changes = "; the table was made with changes that no commit holds" if last["git"]["dirty"] else ""
+    return f"As commit {last['git']['commit']} holds it{changes}."
+
+
+def _committed(commit: str) -> dict[str, bytes]:
+    """The workflow's files by name as a commit holds them; UserError where it is not here."""
     command = ["git", "archive", "--format=tar", commit]
     try:
         packed = subprocess.run(command, cwd=record.ROOT, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return {}
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = os.fsdecode(getattr(error, "stderr", b"")) or str(error)
+        raise UserError(
+            f"{record.ROOT}: lacks the commit that made the table ({reason.strip()}), and a crate holds its "
+            f"workflow; `git fetch origin {commit}`, or pack the crate where the table was made"
+        ) from None
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         members = [member for member in tar if member.isfile() and _of_workflow(member.name)]
         read = {member.name: tar.extractfile(member) for member in members}
