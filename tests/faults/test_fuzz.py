@@ -6,6 +6,7 @@ A few damages in CI, many with `make faults` (`--hypothesis-profile many`); alwa
 import io
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import nibabel
@@ -23,8 +24,9 @@ from unia.data.paint import paint
 from unia.data.samples import load_split
 from unia.errors import UserError
 from unia.files import Content
-from unia.model.checkpoint import read_header, read_state_dict
-from unia.recipe import CocoData, ImagesData
+from unia.model.checkpoint import load_backbone, read_header, read_state_dict
+from unia.model.network import UniA, build
+from unia.recipe import CocoData, ImagesData, Model
 from unia.steps.crf import read_logits
 from unia.tracking.receipt import read_receipt, write_receipt
 
@@ -73,6 +75,13 @@ def a_checkpoint() -> bytes:
     model = load(PARAMS).recipe("shapes").model.model_dump(mode="json")
     about = {"model": model, "classes": ["a", "b"], "dataset": "shapes", "iteration": 3}
     return save({"x": torch.zeros(2, 3)}, metadata={"unia": json.dumps(about)})
+
+
+@cache
+def a_network() -> UniA:
+    vit = {"img_size": 16, "patch_size": 8, "embed_dim": 8, "depth": 3, "num_heads": 2}
+    changes = {"vit": vit, "hidden": 8, "heads": 2, "mlp": (8, 8), "decoder": 8}
+    return build(Model.model_validate(load(PARAMS).recipe("shapes").model.model_dump() | changes), 2)
 
 
 def coco_json() -> bytes:
@@ -138,6 +147,11 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = 
         lambda path: read_logits(path, 3),
     ),
     "safetensors": ("a.safetensors", a_checkpoint, read_header),
+    "pretrained weights": (
+        "vit.pth",
+        lambda: written(lambda s: torch.save({"model": a_network().backbone.vit.state_dict()}, s)),
+        lambda path: load_backbone(a_network(), path),
+    ),
     ".pth": ("a.pth", lambda: written(lambda s: torch.save({"x": torch.zeros(3)}, s)), read_state_dict),
     "a receipt": ("out.run.json", a_receipt, read_receipt),
 }

@@ -99,6 +99,17 @@ def test_positions_of_another_size_are_resized_as_timm_does(tmp_path: Path) -> N
     assert torch.equal(started.backbone.vit.pos_embed, expected)
 
 
+def test_patches_of_another_side_and_parts_without_use_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = model(1, vit={**SMALL.vit.model_dump(), "patch_size": 10}).backbone.vit
+    torch.save({"model": mae(other.state_dict())}, tmp_path / "vit.pth")
+    load_backbone(model(0), tmp_path / "vit.pth")
+    patches, unused = capsys.readouterr().err.splitlines()
+    assert patches.endswith("has patches of 10 pixels; they are resized to the 5 of vit_tiny_patch16_224")
+    assert unused.endswith("vit.pth: not used: decoder_blocks")
+
+
 REFUSED: dict[str, tuple[Callable[[Tensors], Any], str]] = {
     "a part is missing": (
         lambda vit: {name: value for name, value in vit.items() if "blocks.2.attn.qkv" not in name},

@@ -60,7 +60,11 @@ def save_coco(tensors: dict[str, Tensor], path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("save", "classes"), [(save_voc, 20), (save_coco, 80)])
+def save_wrapped(tensors: dict[str, Tensor], path: Path) -> None:
+    torch.save({"state_dict": {f"net.{name}": tensor for name, tensor in tensors.items()}, "epoch": 9}, path)
+
+
+@pytest.mark.parametrize(("save", "classes"), [(save_voc, 20), (save_coco, 80), (save_wrapped, 20)])
 def test_a_reference_checkpoint_is_read(
     save: Callable[[dict[str, Tensor], Path], None], classes: int, tmp_path: Path
 ) -> None:

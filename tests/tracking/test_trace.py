@@ -172,7 +172,7 @@ def test_the_code_s_state_and_the_lock_file_have_exit_codes_of_their_own(pipelin
     commit(code, "2\n")
     lines = found(0)
     assert len(lines) == 7
-    assert all(line.startswith("note ") for line in lines)
+    assert all(line.startswith("note ") and "lacks" not in line for line in lines)
     (code / "envs" / "requirements.txt").write_text("torch==1\n")
     assert sum(line.startswith("lock     train: made with the lock file") for line in found(6)) == 1
     run_train()
@@ -214,6 +214,7 @@ def test_rerun_fetches_a_commit_that_is_not_here(pipeline: Path) -> None:
     assert "git fetch" not in trace("--rerun")
     (pipeline / "code" / ".git").rename(pipeline / "gone")
     commit(pipeline / "code", "another history")
+    assert all(line.endswith("; this repository lacks the former") for line in found(0))
     lines = trace("--rerun").splitlines()
     assert lines[0].startswith("# the commit is not here")
     assert lines[1:3] == [

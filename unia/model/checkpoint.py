@@ -4,6 +4,7 @@ Nothing is unpickled: `torch.load` runs with `weights_only=True`.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -151,6 +152,8 @@ def load_backbone(model: UniA, path: Path) -> None:
     _check_fit(own, used, f"{path}: as weights of {name}")
     used |= {key: found[key] for key in state if key in found and found[key].shape == state[key].shape}
     vit.load_state_dict(used, strict=False)
+    if os.environ.get("RANK", "0") != "0":  # of processes that train together one tells
+        return
     if side != model.backbone.patch:
         say(f"{path}: has patches of {side} pixels; they are resized to the {model.backbone.patch} of {name}")
     if unused := dict.fromkeys(key.split(".")[0] for key in found if key not in used):

@@ -70,6 +70,15 @@ def tell_other_code() -> None:
         say(f"warning: what runs is the code in {ROOT}, not that of this folder: run `make setup` here")
 
 
+def has_commit(commit: str) -> bool:
+    """Whether the repository that holds this code knows a commit."""
+    try:
+        _git("cat-file", "-e", f"{commit}^{{commit}}")
+    except _GitFailed:
+        return False
+    return True
+
+
 def environment() -> dict[str, Any]:
     """Lock file, versions, device and kind of host. torch is asked only where the step has imported it."""
     found: dict[str, Any] = {

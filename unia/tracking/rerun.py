@@ -119,7 +119,7 @@ def _params(commit: str, settings: list[str]) -> Params:
 
 def _checkout(commit: str) -> Iterator[str]:
     folder = f"../unia-{commit[:SHORT]}"
-    if _git("cat-file", "-e", f"{commit}^{{commit}}", cwd=record.ROOT) is None:
+    if not record.has_commit(commit):
         yield "# the commit is not here, and changes of its params.yaml are not known; if origin has it:"
         yield f"git fetch origin {commit}"
     yield f"git worktree add --detach {folder} {commit}"

@@ -11,7 +11,7 @@ from unia.errors import UserError
 from unia.files import content, names, sha256
 from unia.progress import track
 from unia.tracking.receipt import Receipt, files_of, made_hash
-from unia.tracking.record import git_state, lock
+from unia.tracking.record import git_state, has_commit, lock
 from unia.tracking.trace import SHORT, Chain, code, name_of
 
 CARD = ".card.json"  # lies beside the table of each split
@@ -175,6 +175,7 @@ def _code(chain: Chain) -> Iterator[Finding]:
             yield Finding(Kind.DIRTY, name_of(step), how)
         elif git["commit"] != present:
             now = present[:SHORT] if present else "unknown"
+            now += "" if has_commit(git["commit"]) else "; this repository lacks the former"
             yield Finding(Kind.NOTE, name_of(step), f"made by {code(step)}, the present one is {now}")
 
 
