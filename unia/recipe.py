@@ -232,6 +232,16 @@ class CocoData(AnyData):
     mirrors: Mirrors = ()
     crowd: Literal["paint", "skip", "ignore"]
     min_area: Count
+    classes: Classes | None = None
+    """What the categories of own data in COCO's format are called; None: COCO's 80."""
+    licence: str = ""
+    citation: str = ""
+
+    @model_validator(mode="after")
+    def _own_is_not_fetched(self) -> "CocoData":
+        if self.classes is not None and self.source is None:
+            raise ValueError("source: must name the folder of data that has classes of its own")
+        return self
 
 
 class Tile(Section):

@@ -1,12 +1,14 @@
 """ACDC's slices against the NIfTI arrays they come from; the split by patient and group."""
 
 from collections import Counter, defaultdict
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from nibabel.orientations import axcodes2ornt, ornt_transform
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -103,7 +105,7 @@ def check_going_back(dataset: Dataset, root: Path, folder: Path, window: tuple[f
 
 
 def test_slices_and_the_way_back(raw: Path, tmp_path: Path) -> None:
-    dataset = acdc.read(config(), raw, tmp_path / "folder", FINAL)
+    dataset = acdc.read(config(), [raw], tmp_path / "folder", FINAL)
     assert check_going_back(dataset, raw, tmp_path / "folder", (1, 99)) == 8
     assert dataset.classes == ("RV", "Myo", "LV")
     assert dataset.unions == {"heart": (1, 2, 3)}
@@ -119,7 +121,7 @@ def test_slices_and_the_way_back(raw: Path, tmp_path: Path) -> None:
 
 
 def test_heart_is_the_union(raw: Path, tmp_path: Path) -> None:
-    dataset = acdc.read(config(target="heart"), raw, tmp_path / "folder", FINAL)
+    dataset = acdc.read(config(target="heart"), [raw], tmp_path / "folder", FINAL)
     assert dataset.classes == ("heart",)
     assert dataset.unions == {}
     for name, slices in volumes(list(dataset.splits["train"])).items():
@@ -131,8 +133,8 @@ def test_heart_is_the_union(raw: Path, tmp_path: Path) -> None:
 def test_tags_of_tiles(raw: Path, tmp_path: Path) -> None:
     """Training sees tiles, tagged by what is in them; evaluation the same whole slices as ever."""
     for target in ("classes", "heart"):
-        slices = acdc.read(config(target=target), raw, tmp_path / "slices", FINAL)
-        dataset = acdc.read(config(target=target, tags="tile"), raw, tmp_path / "tiles", FINAL)
+        slices = acdc.read(config(target=target), [raw], tmp_path / "slices", FINAL)
+        dataset = acdc.read(config(target=target, tags="tile"), [raw], tmp_path / "tiles", FINAL)
         assert (slices.protocol, slices.tile) == ("slices", None)
         assert (dataset.protocol, dataset.tile) == ("tiles of 6 px every 4", 6)
         assert dataset.splits["test"] == slices.splits["test"]
@@ -169,7 +171,7 @@ def test_rows_are_y_and_columns_x() -> None:
 
 def split(root: Path, **changes: Any) -> dict[str, list[str]]:
     """Split -> names of its patients, without reading a volume."""
-    found, problems = acdc._volumes(config(**changes), root)
+    found, problems = acdc._volumes(config(**changes), [root])
     assert not problems
     return {name: sorted({v.image.parent.name for v in members}) for name, members in found.items()}
 
@@ -219,7 +221,7 @@ def test_all_problems_are_told_at_once(raw: Path, tmp_path: Path) -> None:
     (three / "Info.cfg").write_text("ED: 1\nES: 10\nGroup: none\n")
     broken = raw / "ACDC" / "database" / "testing" / "patient101"
     (broken / "Info.cfg").unlink()
-    found = acdc.read(config(), raw, tmp_path / "folder", FINAL)
+    found = acdc.read(config(), [raw], tmp_path / "folder", FINAL)
     message = "; ".join(map(str, found.problems))
     assert len(found.problems) == 6
     assert all(problem.name for problem in found.problems)  # so that they can be left out
@@ -236,7 +238,7 @@ def test_all_problems_are_told_at_once(raw: Path, tmp_path: Path) -> None:
 def test_the_two_frames_must_differ(raw: Path) -> None:
     path = raw / "ACDC" / "database" / "training" / "patient001" / "Info.cfg"
     path.write_text(path.read_text().replace("ES: 8", "ES: 1"))
-    _, problems = acdc._volumes(config(), raw)
+    _, problems = acdc._volumes(config(), [raw])
     assert [str(problem) for problem in problems] == [f"{path}: ED and ES are the same frame, 1"]
 
 
@@ -259,16 +261,66 @@ def test_volumes_without_a_picture(tmp_path: Path, values: NDArray[Any], message
 
 def test_no_patients_or_the_same_twice(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no training/patientNNN"):
-        acdc.read(config(), tmp_path / "nowhere", tmp_path / "folder", FINAL)
+        acdc.read(config(), [tmp_path / "nowhere"], tmp_path / "folder", FINAL)
     make_patient(raw / "copy" / "training", 2, "NOR")
     with pytest.raises(UserError, match="holds patient002 more than once"):
-        acdc.read(config(), raw, tmp_path / "folder", FINAL)
+        acdc.read(config(), [raw], tmp_path / "folder", FINAL)
+
+
+def test_labels_in_another_orientation_are_turned_to_their_volume(raw: Path, tmp_path: Path) -> None:
+    """Scans are RAS here; tools write the same labels with other axes first, or in other directions."""
+    orders, truths = cycle(["LPI", "RAI", "ARS", "SPL", "RAS"]), {}
+    for path, order in zip(sorted(raw.rglob("*_gt.nii.gz")), orders, strict=False):
+        truth = nibabel.load(path)
+        truths[path.name.removesuffix("_gt.nii.gz")] = np.asarray(truth.dataobj)
+        turn = ornt_transform(nibabel.io_orientation(truth.affine), axcodes2ornt(order))
+        nibabel.save(truth.as_reoriented(turn), path)
+        assert nibabel.aff2axcodes(nibabel.load(path).affine) == tuple(order)
+    found = acdc.read(config(), [raw], tmp_path / "folder", FINAL)
+    assert not found.problems
+    for split in ("train", "test"):
+        for name, slices in volumes(list(found.splits[split])).items():
+            back = acdc.volume_of([read_mask(written(tmp_path / "folder", s.mask)) for s in slices])
+            np.testing.assert_array_equal(back, truths.pop(name), err_msg=name)
+    assert not truths
+
+
+def test_labels_that_lie_elsewhere_are_a_problem(raw: Path, tmp_path: Path) -> None:
+    coarser, moved, flat = np.diag([1.5, 1, 1, 1]), np.eye(4), np.diag([0.0, 0, 0, 1])
+    moved[:3, 3] = 2
+    for number, affine in enumerate((coarser, moved, flat), 1):
+        path = next(raw.rglob(f"patient00{number}_frame01_gt.nii.gz"))
+        image = nibabel.Nifti1Image(np.asarray(nibabel.load(path).dataobj), None)
+        image.header.set_sform(affine, "scanner")
+        nibabel.save(nibabel.Nifti1Image(image.dataobj, None, image.header), path)
+    problems = acdc.read(config(), [raw], tmp_path / "folder", FINAL).problems
+    reasons = {problem.name: problem.reason for problem in problems}
+    assert set(reasons) == {f"patient00{number}_frame01" for number in (1, 2, 3)}
+    assert reasons["patient001_frame01"].startswith("lies up to 6.0 voxels away from its volume, by their")
+    assert reasons["patient002_frame01"].startswith("lies up to 2.0 voxels away")
+    assert "is no orientation" in reasons["patient003_frame01"]
+
+
+def test_patients_behind_links_and_in_an_archive_beside_are_found(raw: Path, tmp_path: Path) -> None:
+    """Training lies on shared storage, testing in another root; circles and copies in it change nothing."""
+    expected = acdc.read(config(), [raw], tmp_path / "folder", FINAL)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "training").symlink_to(raw / "ACDC/database/training")
+    (source / "up").symlink_to(source)
+    archive = tmp_path / "unpacked"
+    archive.mkdir()
+    (raw / "ACDC/database/testing").rename(archive / "testing")
+    make_patient(archive / "training", 2, "NOR")  # an old copy: the source's own comes first
+    found = acdc.read(config(), [source, archive], tmp_path / "found", FINAL)
+    assert found.splits == expected.splits
+    assert not found.problems
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.exists(), reason="../shared/data/acdc is absent")
 def test_real_patients(tmp_path: Path) -> None:
-    dataset = acdc.read(config(percentiles=(0.0, 99.5)), REAL, tmp_path, FINAL)
+    dataset = acdc.read(config(percentiles=(0.0, 99.5)), [REAL], tmp_path, FINAL)
     assert check_going_back(dataset, REAL, tmp_path, (0, 99.5)) == 120
     train, val = patients(dataset, "train"), patients(dataset, "val")
     assert (len(train), len(val), train & val) == (50, 10, set())

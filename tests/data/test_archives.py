@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from unia.data import archives
-from unia.data.archives import top, unpack
+from unia.data.archives import unpack, unpacked
 from unia.errors import UserError
 
 
@@ -53,12 +53,33 @@ def test_archives_are_unpacked_together_and_only_once(tmp_path: Path) -> None:
         "top/b.txt",
         "flat/c.txt",
     }
-    assert (top(one), top(two)) == ("top", "top")
     (target / "top" / "a.txt").write_text("as it was")
     unpack(packed, target)
     assert (target / "top" / "a.txt").read_text() == "as it was"
     unpack(packed | {one: "another"}, target)  # the archive has changed
     assert (target / "top" / "a.txt").read_text() == "a"
+
+
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_an_archive_counts_as_unpacked_where_all_its_files_are_there(
+    tmp_path: Path, make: Callable[..., Path]
+) -> None:
+    suffix = ".zip" if make is zipped else ".tar.gz"
+    hidden = {"__MACOSX/top/a.txt": b"", "top/.DS_Store": b""}  # which macOS itself does not unpack
+    archive = make(tmp_path / f"data{suffix}", {"top/a.txt": b"a", "top/deep/b.txt": b"b", **hidden})
+    (tmp_path / "top" / "deep").mkdir(parents=True)
+    (tmp_path / "top" / "a.txt").write_text("corrected since")
+    assert not unpacked(
+        archive, tmp_path
+    )  # another archive with the same folder at its top, or an end too early
+    (tmp_path / "top" / "deep" / "b.txt").touch()
+    assert unpacked(archive, tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "top").rename(tmp_path / "data" / "top")  # into a folder called as the archive
+    assert unpacked(archive, tmp_path)
+    archive.write_bytes(archive.read_bytes()[:60])
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        unpacked(archive, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "a/../../outside.txt", "{folder}/outside.txt"])

@@ -25,7 +25,8 @@ def coco() -> Path:
             annotations.append({"image_id": number, "category_id": 1, "segmentation": square, "iscrowd": 0})
         table = Path("bad/annotations") / f"instances_{split}2017.json"
         table.parent.mkdir(exist_ok=True)
-        table.write_text(json.dumps({"images": images, "annotations": annotations}))
+        categories = [{"id": 1, "name": "person"}]
+        table.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return Path("bad")
 
 
@@ -40,14 +41,20 @@ CASES: dict[str, Case] = {
     "JSON of captions": (
         write,
         (TRAIN2017, '{"images": [], "annotations": [{"caption": "a cat"}]}'),
-        "instances_train2017.json: holds no COCO instance annotations (KeyError('category_id'))",
+        "instances_train2017.json: holds no COCO instance annotations (KeyError('categories'))",
         False,
     ),
     "category unknown": (
         lambda root: annotate(root, TRAIN2017, "annotations", category_id=12),
         (),
-        "instances_train2017.json: train0: category 12 is none of COCO's 80",
+        "instances_train2017.json: train0: category 12 is none of the file's categories",
         True,
+    ),
+    "categories of another kind": (
+        lambda root: annotate(root, TRAIN2017, "categories", name="rose"),
+        (),
+        "instances_train2017.json: category 1 is 'rose', none of COCO's; for annotations in COCO's format",
+        False,
     ),
     "no segmentation": (
         lambda root: annotate(root, TRAIN2017, "annotations", segmentation={"counts": "x"}),

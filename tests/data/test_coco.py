@@ -45,6 +45,7 @@ def run_lengths(mask: NDArray[np.bool_]) -> Annotation:
     return {"size": list(mask.shape), "counts": np.diff([0, *changes, flat.size]).tolist()}
 
 
+CATEGORIES = [{"id": k, "name": name} for k, name in coco.CATEGORIES.items()]
 OBJECTS: dict[str, list[tuple[int, Any, int]]] = {
     "overlapping": [(1, polygon(5, 5, 20, 20), 0), (18, polygon(15, 10, 20, 20), 0)],
     "reversed": [(18, polygon(15, 10, 20, 20), 0), (1, polygon(5, 5, 20, 20), 0)],
@@ -85,7 +86,7 @@ def make(root: Path, year: int, parent: str, objects: dict[str, list[tuple[int, 
         mixed = [row[i] for i in range(longest) for row in annotations if i < len(row)]
         table = root / "annotations" / f"instances_{split}{year}.json"
         table.parent.mkdir(exist_ok=True)
-        table.write_text(json.dumps({"images": images, "annotations": mixed}))
+        table.write_text(json.dumps({"images": images, "annotations": mixed, "categories": CATEGORIES}))
 
 
 def edit(root: Path, **changes: Any) -> None:
@@ -98,7 +99,7 @@ def edit(root: Path, **changes: Any) -> None:
 
 def read(root: Path, folder: Path, **changes: Any) -> Dataset:
     config = CONFIG.model_copy(update=changes)
-    return coco.read(config, root, folder, Path("elsewhere/prepared"))
+    return coco.read(config, [root], folder, Path("elsewhere/prepared"))
 
 
 @pytest.mark.parametrize(("year", "parent"), [(2014, "JPEGImages"), (2017, "")])
@@ -255,14 +256,14 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
             f"{root}/train2017/hidden.jpg: its annotations cannot be painted "
             "(run lengths of size [1, 1], not [40, 50])",
         ),
-        ("val", "overlapping", f"{table}: overlapping: category 12 is none of COCO's 80"),
+        ("val", "overlapping", f"{table}: overlapping: category 12 is none of the file's categories"),
     ]
     assert [s.name for s in found.splits["train"]] == ["crowd"]
 
 
 def test_annotations_of_another_kind(tmp_path: Path) -> None:
     make(tmp_path, 2017, "", OBJECTS)
-    captions = {"images": [], "annotations": [{"image_id": 1, "caption": "a dog"}]}
+    captions = {"images": [], "annotations": [{"image_id": 1, "caption": "a dog"}], "categories": []}
     (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(captions))
     with pytest.raises(UserError, match=r"instances_val2017\.json: holds no COCO instance annotations"):
         read(tmp_path, tmp_path / "folder")

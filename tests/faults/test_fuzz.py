@@ -92,7 +92,8 @@ def coco_json() -> bytes:
         {"image_id": 1, "category_id": 2, "segmentation": {"size": [6, 8], "counts": "5:Q1"}},
     ]  # fmt: skip
     picture = {"id": 1, "file_name": "a.jpg", "height": 6, "width": 8}
-    return json.dumps({"images": [picture], "annotations": annotations}).encode()
+    categories = [{"id": k, "name": coco.CATEGORIES[k]} for k in (1, 2, 3)]
+    return json.dumps({"images": [picture], "annotations": annotations, "categories": categories}).encode()
 
 
 def read_coco(path: Path) -> None:

@@ -20,9 +20,11 @@ import pytest
 from flaky_server import FlakyServer, serving
 from PIL import Image
 
+from unia.data.coco import CATEGORIES as COCO
 from unia.files import sha256, sha256_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
+CATEGORIES = [{"id": k, "name": COCO[k]} for k in range(1, 6)]
 ROOT = Path(__file__).parents[2]
 RAW, PREPARED = Path("data/raw/coco.json"), Path("data/coco")
 UNPACKING, PREPARING = "data/raw/coco/.unpacked.partial/*/*", "data/.coco.partial"
@@ -56,7 +58,7 @@ def coco(split: str, images: int, others: int) -> tuple[bytes, dict[str, object]
                     {"id": i, "image_id": i, "category_id": 1 + i % 5, "segmentation": [square], "iscrowd": 0,
                      "area": 225, "bbox": [x, y, 15, 15]}
                 )  # fmt: skip
-    return packed.getvalue(), {"images": listed, "annotations": objects, "categories": []}
+    return packed.getvalue(), {"images": listed, "annotations": objects, "categories": CATEGORIES}
 
 
 @pytest.fixture(scope="module")

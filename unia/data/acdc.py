@@ -4,18 +4,27 @@ A NIfTI array is X x Y x Z. A slice is shown with rows along Y and columns along
 `volume[:, :, index].T`, so that nothing is resampled and `volume_of` brings it back exactly.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
 import nibabel
 import numpy as np
+from nibabel.orientations import (
+    OrientationError,
+    apply_orientation,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 from numpy.typing import NDArray
 from PIL import Image
 
+from unia.data import layout
 from unia.data.samples import Dataset, Problem, Sample, write_label
 from unia.data.tiles import tags, tiles
 from unia.errors import UserError
@@ -27,6 +36,7 @@ CLASSES = ("RV", "Myo", "LV")
 HEART = (1, 2, 3)
 GROUPS = ("NOR", "MINF", "DCM", "HCM", "RV")
 PARTS = ("training", "testing")
+APART = 0.1  # voxels that a label may lie off its voxel by its affine: headers round
 LICENCE = "CC BY-NC-SA 4.0"
 CITATION = (
     "Bernard et al., Deep Learning Techniques for Automatic MRI Cardiac Multi-structures Segmentation "
@@ -36,15 +46,15 @@ CITATION = (
 T = TypeVar("T", bound=np.generic)
 
 
-def read(config: AcdcData, root: Path, folder: Path, final: Path) -> Dataset:
-    """The splits train and val (from training/), and test where testing/ is there, below `root`.
+def read(config: AcdcData, roots: Sequence[Path], folder: Path, final: Path) -> Dataset:
+    """The splits train and val (from training/), and test where testing/ is there, below `roots`.
 
     A sample is one slice of an end-diastolic or end-systolic volume, its labels the classes in it;
     with `tags: tile`, a sample of train is one tile of such a slice, without a mask. Images and masks are
     written to `folder`/images and `folder`/masks and recorded below `final`, the volumes' NIfTI headers to
     `folder`/headers. A volume or patient with something missing or wrong is a problem.
     """
-    volumes, problems = _volumes(config, root)
+    volumes, problems = _volumes(config, roots)
     for part in ("images", "masks", "headers"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     splits: dict[str, list[Sample]] = {}
@@ -89,12 +99,12 @@ def _protocol(config: AcdcData) -> str:
     return "slices" if config.tags == "slice" else f"tiles of {tile.side} px every {tile.stride}"
 
 
-def _volumes(config: AcdcData, root: Path) -> tuple[dict[str, list[Sample]], list[Problem]]:
+def _volumes(config: AcdcData, roots: Sequence[Path]) -> tuple[dict[str, list[Sample]], list[Problem]]:
     """(split -> its volumes, as samples whose image and mask are NIfTI files; what is wrong)."""
     groups: dict[str, list[Path]] = defaultdict(list)
     frames: dict[Path, tuple[int, int]] = {}
     problems = []
-    for patient in _patients(root):
+    for patient in _patients(roots):
         try:
             group, frames[patient] = _about(patient)
         except UserError as error:
@@ -111,16 +121,34 @@ def _volumes(config: AcdcData, root: Path) -> tuple[dict[str, list[Sample]], lis
     }, problems
 
 
-def _patients(root: Path) -> list[Path]:
-    """The folders of all patients below `root`, in order of their names."""
-    found = [path for part in PARTS for path in root.rglob(f"{part}/patient*") if path.is_dir()]
-    found = [path for path in found if "__MACOSX" not in path.parts]
-    if not found:
-        raise UserError(f"{root}: holds no training/patientNNN; see ACDC's chapter in README.md")
-    repeated = [name for name, count in Counter(path.name for path in found).items() if count > 1]
-    if repeated:
-        raise UserError(f"{root}: holds {repeated[0]} more than once; name the folder of one copy")
-    return sorted(found, key=lambda path: path.name)
+def _patients(roots: Sequence[Path]) -> list[Path]:
+    """The folders of all patients below `roots`, in order of their names; of the first root that has one.
+
+    Raises UserError where there is none, or a root holds one at two places.
+    """
+    patients: dict[str, Path] = {}
+    for root in roots:
+        for name, places in _patients_below(root).items():
+            if len({place.resolve() for place in places}) > 1:  # links may lead twice to one
+                raise UserError(
+                    f"{root}: holds {name} more than once ({', '.join(map(str, places))}); "
+                    "name the folder of one copy"
+                )
+            patients.setdefault(name, places[0])
+    if not patients:
+        raise layout.missing(roots, "training/patientNNN")
+    return [patients[name] for name in sorted(patients)]
+
+
+def _patients_below(root: Path) -> dict[str, list[Path]]:
+    """name -> the folders of a patient."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for part in PARTS:
+        for folder in layout.folders([root], part):
+            for path in folder.glob("patient*"):
+                if path.is_dir() and "__MACOSX" not in path.parts:
+                    found[path.name].append(path)
+    return found
 
 
 def _val(patients: Sequence[Path], config: AcdcData) -> list[Path]:
@@ -162,14 +190,13 @@ def _write(
     """Write a volume's slices, or their tiles: (the samples, what is wrong with the volume)."""
     assert volume.mask is not None
     try:
-        (image, header), (truth, _) = _load(volume.image), _load(volume.mask)
-        if image.shape != truth.shape:
-            raise UserError(f"{volume.mask}: is {truth.shape}, its volume {image.shape}")
+        (image, header), (truth, about_truth) = _load(volume.image), _load(volume.mask)
+        truth = _turned(volume.mask, truth, about_truth, image.shape, header)
         grey = _grey(volume.image, image, config)
         label = _label(volume.mask, truth, config)
     except UserError as error:
         return [], [_problem(error, split, volume.name)]
-    header_file(folder, volume.name).write_bytes(header)
+    header_file(folder, volume.name).write_bytes(header.binaryblock)
     samples = []
     for index in range(image.shape[2]):
         name = f"{volume.name}_slice{index:02d}"
@@ -208,7 +235,7 @@ def _write_tiles(
     return samples
 
 
-def _load(path: Path) -> tuple[NDArray[Any], bytes]:
+def _load(path: Path) -> tuple[NDArray[Any], nibabel.Nifti1Header]:
     """A volume's array, X x Y x Z, and its NIfTI header."""
     try:
         volume = nibabel.Nifti1Image.from_filename(path)
@@ -222,7 +249,43 @@ def _load(path: Path) -> tuple[NDArray[Any], bytes]:
         raise UserError(f"{path}: must be X x Y x Z numbers, is {array.shape}")
     if unknown:
         raise UserError(f"{path}: {unknown} of its {array.size} voxels are NaN or infinite; replace them")
-    return array, volume.header.binaryblock
+    return array, volume.header
+
+
+def _turned(
+    path: Path,
+    truth: NDArray[Any],
+    own: nibabel.Nifti1Header,
+    shape: tuple[int, ...],
+    wanted: nibabel.Nifti1Header,
+) -> NDArray[Any]:
+    """A label volume with its axes in the order and direction of its scan's, by both headers' affines.
+
+    UserError where it is then of another shape, or lies elsewhere.
+    """
+    affine, target = own.get_best_affine(), wanted.get_best_affine()
+    turned = truth
+    if not np.allclose(affine, target, equal_nan=True):
+        try:
+            turn = ornt_transform(io_orientation(affine), io_orientation(target))
+            turned = apply_orientation(truth, turn)
+            off = _distance(affine @ inv_ornt_aff(turn, truth.shape), target, turned.shape)
+        except (ValueError, np.linalg.LinAlgError, OrientationError) as error:
+            raise UserError(f"{path}: its affine, or its volume's, is no orientation ({error})") from None
+        if turned.shape == shape and not off <= APART:
+            raise UserError(
+                f"{path}: lies up to {off:.1f} voxels away from its volume, by their affines; "
+                "resample it, or correct the wrong one"
+            )
+    if turned.shape != shape:
+        raise UserError(f"{path}: is {truth.shape}, its volume {shape}")
+    return turned
+
+
+def _distance(one: NDArray[Any], other: NDArray[Any], shape: tuple[int, ...]) -> float:
+    """How far two affines put the corner voxels of a volume apart, in voxels of the other."""
+    corners = np.array([[*corner, 1] for corner in product(*((0, length - 1) for length in shape))]).T
+    return float(np.abs(np.linalg.solve(other, one @ corners) - corners).max())
 
 
 def _grey(path: Path, volume: NDArray[Any], config: AcdcData) -> NDArray[np.uint8]:

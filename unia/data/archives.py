@@ -49,21 +49,27 @@ def unpack(archives: Mapping[Path, str], target: Path) -> Path:
     return target
 
 
-def top(archive: Path) -> str:
-    """The first part of the path of an archive's first member, for instance VOCdevkit."""
+def unpacked(archive: Path, folder: Path) -> bool:
+    """Whether every file of the archive lies in `folder` already, or in a folder of its own name there.
+
+    Hidden files don't count, nor what macOS adds. UserError for a broken archive.
+    """
     try:
         if archive.name.endswith(".zip"):
             with zipfile.ZipFile(archive) as file:
-                names = file.namelist()
+                members = [member.filename for member in file.infolist() if not member.is_dir()]
         else:
             with tarfile.open(archive) as tar:
-                first = tar.next()
-                names = [first.name] if first else []
-        return names[0].removeprefix("./").split("/")[0]
-    except (*BROKEN, IndexError) as error:
+                members = [member.name for member in tar if member.isfile()]
+    except BROKEN as error:
         if of_system(error):
             raise
         raise _broken(archive, error) from None
+    paths = [PurePosixPath(member) for member in members]
+    paths = [path for path in paths if not any(part.startswith((".", "__MACOSX")) for part in path.parts)]
+    suffix = next(suffix for suffix in SUFFIXES if archive.name.endswith(suffix))
+    places = (folder, folder / archive.name.removesuffix(suffix))
+    return any(all((place / path).exists() for path in paths) for place in places)
 
 
 def _untar(archive: Path, folder: Path) -> None:

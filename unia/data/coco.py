@@ -1,8 +1,8 @@
-"""COCO: masks painted from the instance annotations of 2014 or 2017."""
+"""COCO, and own data in its format: masks painted from instance annotations."""
 
 import signal
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from unia.data import layout
 from unia.data.paint import Object, paint
-from unia.data.samples import Dataset, Problem, Sample, write_label
+from unia.data.samples import Dataset, Problem, Sample, distinct_names, write_label
 from unia.errors import UserError
 from unia.files import read_json
 from unia.progress import track
@@ -103,7 +104,7 @@ CATEGORIES = {
 """COCO's category ids, with gaps, and what they are called; in this order they are the classes 1..80."""
 
 CLASS = {category: number for number, category in enumerate(CATEGORIES, 1)}
-YEARS = (2014, 2017)  # the first that is there; never mixed: train2017 holds most of val2014
+YEARS = ("2014", "2017", "")  # the first that is there; never mixed: train2017 holds most of val2014
 CHUNK = 16  # images that a process is given at once
 MAX_SIDE = 1 << 15  # pixels; no image of COCO is near it
 LICENCE = "annotations: CC BY 4.0; images: Flickr terms of use"
@@ -112,42 +113,43 @@ CITATION = "Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014"
 
 @dataclass(frozen=True)
 class _Picture:
-    """An image as the annotations describe it; `objects` in annotation order."""
+    """An image as the annotations describe it; `objects` in annotation order, `name` its own in a split."""
 
     file: str
     height: int
     width: int
     objects: Sequence[Object]
-
-    @property
-    def name(self) -> str:
-        return Path(self.file).stem
+    name: str
 
 
-def read(config: CocoData, root: Path, masks: Path, final: Path) -> Dataset:
-    """The splits train and val of the COCO below `root`; images without any object are left out.
+def read(config: CocoData, roots: Sequence[Path], masks: Path, final: Path) -> Dataset:
+    """The splits train and val of the COCO below `roots`; images without any object are left out.
 
     Masks are written to `masks`/masks/<split> and recorded below `final`. An image's labels are the
-    classes of its objects, which later objects may have painted over in the mask. Raises UserError
-    where the annotations as a whole are missing or none of COCO's.
+    classes of its objects, which later objects may have painted over in the mask. Classes are COCO's 80, or
+    `config.classes`, which the file's categories are called. Raises UserError where the annotations as a
+    whole are missing or of another kind.
     """
-    year = _year(root)
+    tables = _tables(roots)
     splits: dict[str, list[Sample]] = {}
     problems: list[Problem] = []
-    for split in ("train", "val"):
-        images = _images(root, f"{split}{year}")
-        pictures, wrong = _pictures(_annotations(root, f"{split}{year}"), split)
+    for split, table in tables.items():
+        images = _images(roots, table)
+        pictures, wrong = _pictures(table, split, config.classes)
         folder = Path("masks") / split
-        painted = _paint_all(config, pictures, masks / folder, f"paint {split}{year}")
+        painted = _paint_all(config, pictures, masks / folder, f"paint {split}")
         splits[split] = []
         for picture, (labels, reason) in zip(pictures, painted, strict=True):
+            image = _image(images, picture.file)
             if reason:
-                problems.append(Problem(images / picture.file, reason, split, picture.name))
+                problems.append(Problem(image, reason, split, picture.name))
             elif labels:
                 mask = final / folder / f"{picture.name}.png"
-                splits[split].append(Sample(picture.name, images / picture.file, mask, labels))
+                splits[split].append(Sample(picture.name, image, mask, labels))
         problems += wrong
-    return Dataset(tuple(CATEGORIES.values()), LICENCE, CITATION, splits, {}, problems)
+    if config.classes is None:
+        return Dataset(tuple(CATEGORIES.values()), LICENCE, CITATION, splits, {}, problems)
+    return Dataset(config.classes, config.licence, config.citation, splits, {}, problems)
 
 
 def _paint_all(
@@ -181,24 +183,29 @@ def _write(config: CocoData, folder: Path, picture: _Picture) -> tuple[tuple[int
     return labels, ""
 
 
-def _pictures(path: Path, split: str) -> tuple[list[_Picture], list[Problem]]:
+def _pictures(
+    path: Path, split: str, classes: Sequence[str] | None = None
+) -> tuple[list[_Picture], list[Problem]]:
     """(the annotated images of an annotation file, by name; what is wrong with the file)."""
     content = read_json(path)
     objects: dict[int, list[Object]] = defaultdict(list)
     strange: dict[str, int] = {}  # image -> category
     try:
-        names = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
+        called = {category["id"]: str(category["name"]) for category in content["categories"]}
+        numbers = _numbers(path, called, classes)
+        files = {image["id"]: _below(image["file_name"]) for image in content["images"]}
+        names = _names(files)
         for annotation in content["annotations"]:
             category, image = annotation["category_id"], annotation["image_id"]
             crowd = bool(annotation.get("iscrowd"))
-            if category in CLASS:
-                objects[image].append(Object(CLASS[category], annotation["segmentation"], crowd))
+            if category in numbers:
+                objects[image].append(Object(numbers[category], annotation["segmentation"], crowd))
             else:
                 strange[names.get(image, str(image))] = category
         pictures = [
-            _Picture(Path(image["file_name"]).name, image["height"], image["width"], objects[image["id"]])
+            _Picture(files[k].as_posix(), image["height"], image["width"], objects[k], names[k])
             for image in content["images"]
-            if image["id"] in objects
+            if (k := image["id"]) in objects
         ]
         sizes = [(picture.height, picture.width) for picture in pictures]
         if any(type(side) is not int or not 0 < side < MAX_SIDE for size in sizes for side in size):
@@ -206,7 +213,7 @@ def _pictures(path: Path, split: str) -> tuple[list[_Picture], list[Problem]]:
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: holds no COCO instance annotations ({error!r})") from None
     wrong = [
-        Problem(path, f"{name}: category {category} is none of COCO's 80", split, name)
+        Problem(path, f"{name}: category {_told(category, called, classes)}", split, name)
         for name, category in strange.items()
     ]
     wrong += [
@@ -216,32 +223,68 @@ def _pictures(path: Path, split: str) -> tuple[list[_Picture], list[Problem]]:
     return sorted(pictures, key=lambda picture: picture.file), wrong
 
 
-def _year(root: Path) -> int:
-    """The year of which both splits are annotated."""
+def _names(files: Mapping[int, Path]) -> Mapping[int, str]:
+    """Image id -> a name of its file's own: its stem, after the folders that it lies in."""
+    distinct = sorted(set(files.values()))
+    named = dict(zip(distinct, distinct_names(distinct), strict=True))
+    return {k: named[file] for k, file in files.items()}
+
+
+def _below(written: str) -> Path:
+    """The path of an image below its folder; its name alone where it would lead out."""
+    path = Path(written)
+    return Path(path.name) if path.is_absolute() or ".." in path.parts else path
+
+
+def _numbers(path: Path, called: Mapping[int, str], classes: Sequence[str] | None) -> Mapping[int, int]:
+    """Category id -> class id, of the categories that the file lists as `called` (id -> name).
+
+    UserError where they are not COCO's, though no classes of its own are given.
+    """
+    if classes is not None:
+        return {k: classes.index(name) + 1 for k, name in called.items() if name in classes}
+    for k, name in called.items():
+        if CATEGORIES.get(k) != name:
+            raise UserError(
+                f"{path}: category {k} is {name!r}, none of COCO's; for annotations in COCO's format with "
+                "categories of their own, name these in the dataset's data.classes"
+            )
+    return {k: CLASS[k] for k in called if k in CLASS}
+
+
+def _told(category: int, called: Mapping[int, str], classes: Sequence[str] | None) -> str:
+    """What is wrong with a category of an annotation."""
+    if category not in called:
+        return f"{category} is none of the file's categories"
+    return f"{category} is {called[category]!r}, none of data.classes: {', '.join(classes or ())}"
+
+
+def _tables(roots: Sequence[Path]) -> dict[str, Path]:
+    """train and val -> their annotation files; UserError where no year has both."""
+    folders = list(layout.folders(roots, "annotations"))
     for year in YEARS:
-        if all(_annotations(root, f"{split}{year}").exists() for split in ("train", "val")):
-            return year
-    raise UserError(
-        f"{root}: holds no annotations/instances_train2014.json and instances_val2014.json, "
-        "nor both of 2017; see COCO's chapter in README.md"
-    )
+        names = {split: f"instances_{split}{year}.json" for split in ("train", "val")}
+        found = {
+            split: next((folder / name for folder in folders if (folder / name).is_file()), None)
+            for split, name in names.items()
+        }
+        tables = {split: table for split, table in found.items() if table is not None}
+        if len(tables) == len(names):
+            return tables
+    first = "annotations/instances_train2014.json and instances_val2014.json"
+    raise layout.missing(roots, f"{first}, nor both of 2017, nor instances_train.json and instances_val.json")
 
 
-def _annotations(root: Path, directory: str) -> Path:
-    return root / "annotations" / f"instances_{directory}.json"
+def _images(roots: Sequence[Path], table: Path) -> Path:
+    """The folder of a split's images: called as the split is, or `images`."""
+    directory = table.stem.removeprefix("instances_")
+    for name in (directory, "images"):
+        for folder in layout.folders(roots, name):
+            return folder
+    raise layout.missing(roots, f"folder {directory} of images")
 
 
-def _images(root: Path, directory: str) -> Path:
-    """The folder of a split's images."""
-    places = list(_places(root, directory))
-    for place in places:
-        if place.is_dir():
-            return place
-    raise UserError(
-        f"no images: none of {', '.join(map(str, places))} exists; see COCO's chapter in README.md"
-    )
-
-
-def _places(root: Path, directory: str) -> Iterator[Path]:
-    for parent in ("", "images", "JPEGImages"):
-        yield root / parent / directory
+def _image(images: Path, file: str) -> Path:
+    """An image, whose path may name folders that are not there: the split's own, for instance."""
+    path = images / file
+    return path if "/" not in file or path.exists() else images / path.name

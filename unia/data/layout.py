@@ -9,11 +9,12 @@ DEPTH = 6
 
 
 def folders(roots: Sequence[Path], name: str) -> Iterator[Path]:
-    """Every folder called `name` (it may be a/b) in or below `roots`, those near the top first."""
-    for depth in range(DEPTH):
-        for root in roots:
+    """Every folder called `name` (it may be a/b) in or below `roots`: root by root, near the top first."""
+    for root in roots:
+        for depth in range(DEPTH):
             yield from (found for found in sorted(root.glob("*/" * depth + name)) if found.is_dir())
-    yield from (root for root in roots if root.name == name)
+        if root.name == name:
+            yield root
 
 
 def folder(roots: Sequence[Path], name: str, what: str) -> Path:

@@ -1,5 +1,6 @@
 """Datasets in VOC2012's layout: VOC itself with augmented labels, and the generated shapes."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ CLASSES = (
     "train",
     "tvmonitor",
 )
+OTHER_YEAR = re.compile(r"VOC20(?!12)\d\d")
 LICENCE = "images: Flickr terms of use; annotations: see the VOC2012 site"
 CITATION = (
     "Everingham et al., The PASCAL Visual Object Classes Challenge: A Retrospective, IJCV 2015; augmented "
@@ -165,10 +167,14 @@ def _annotated(path: Path, classes: Sequence[str]) -> tuple[int, ...]:
 
 
 def _listing(roots: Sequence[Path], split: str) -> Path | None:
-    """The folder VOC2012 that lists `split`; VOC's test archive has one of its own."""
+    """The folder VOC2012 that lists `split`; VOC's test archive has one of its own.
+
+    It may be called otherwise, but not after another year.
+    """
     for lists in layout.folders(roots, "ImageSets/Segmentation"):
-        if (lists / f"{split}.txt").exists():
-            return lists.parent.parent
+        place = lists.parent.parent
+        if (lists / f"{split}.txt").exists() and not OTHER_YEAR.fullmatch(place.resolve().name):
+            return place
     return None
 
 

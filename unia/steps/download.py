@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from unia.data import images, official, shapes
-from unia.data.archives import SUFFIXES, is_archive, top, unpack
+from unia.data.archives import is_archive, unpack, unpacked
 from unia.data.fetch import Archive, check, fetch
 from unia.errors import UserError
 from unia.files import Content, content, write_json
 from unia.progress import say
 from unia.recipe import AcdcData, CocoData, Data, ImagesData, ShapesData, VocData
+from unia.steps.source import source_of
 
 UNPACKED = "unpacked"
 
@@ -28,8 +29,8 @@ def download(dataset: str, data: Data, out: Path) -> list[Content]:
     say(f"download {dataset}: hashing {', '.join(map(str, origins))}")
     sources = [content(path) for path in origins]
     archives = {source.path: str(source.sha256) for source in sources if is_archive(source.path)}
-    roots = [unpack(archives, folder / UNPACKED)] if archives else []
-    roots += [path for path in origins if path not in archives]
+    roots = [path for path in origins if path not in archives]  # they come first: people see them
+    roots += [unpack(archives, folder / UNPACKED)] if archives else []
     document = {
         "dataset": dataset,
         "kind": data.kind,
@@ -41,28 +42,29 @@ def download(dataset: str, data: Data, out: Path) -> list[Content]:
 
 
 def _origins(dataset: str, data: VocData | CocoData | AcdcData | ImagesData, folder: Path) -> list[Path]:
-    """Archives and folders that the data comes from; archives unpacked in their own folder are left out."""
+    """Archives and folders that the data comes from; `folder`: where archives are fetched to."""
     key = f"datasets.{dataset}.data.source"
-    if data.source is None:
-        if isinstance(data, AcdcData):
-            raise UserError(
-                f"{key}: ACDC needs registration: get it from humanheart-project.creatis.insa-lyon.fr "
-                "and name its archive or folder here"
-            )
+    source = source_of(dataset, data)
+    if source is not None:
+        return _given(key, data, source)
+    if isinstance(data, VocData | CocoData):
         return _fetched(key, data, folder)
-    source = Path(data.source)
+    raise UserError(
+        f"{key}: ACDC needs registration: get it from humanheart-project.creatis.insa-lyon.fr "
+        "and name its archive or folder here"
+    )
+
+
+def _given(key: str, data: Data, source: Path) -> list[Path]:
+    """The source, and the archives in it that have not been unpacked there."""
     if isinstance(data, ImagesData):
         if not (source / images.TABLE).is_file():
             raise UserError(f"{key}: {source} holds no {images.TABLE}; see the chapter on own data")
         return [source]
-    if not source.exists():
-        raise UserError(f"{key}: {source} does not exist")
     if is_archive(source):
         return [_checked(source)]
-    if not source.is_dir():
-        raise UserError(f"{key}: {source} is neither a folder nor an archive ({', '.join(SUFFIXES)})")
     archives = [path for path in sorted(source.iterdir()) if is_archive(path)]
-    packed = [_checked(path) for path in archives if not (source / top(path)).exists()]
+    packed = [_checked(path) for path in archives if not unpacked(path, source)]
     others = any(path.is_dir() and not path.name.startswith(".") for path in source.iterdir())
     return packed + ([source] if others or not packed else [])
 

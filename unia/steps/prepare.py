@@ -65,9 +65,9 @@ def prepare(dataset: str, data: Data, raw: Path, out: Path) -> None:
 def _read(data: Data, roots: Sequence[Path], folder: Path, out: Path) -> Dataset:
     """What the dataset's reader finds; the files it makes lie in `folder` and are recorded below `out`."""
     if isinstance(data, CocoData):
-        return coco.read(data, roots[0], folder, out)
+        return coco.read(data, roots, folder, out)
     if isinstance(data, AcdcData):
-        return acdc.read(data, roots[0], folder, out)
+        return acdc.read(data, roots, folder, out)
     if isinstance(data, ImagesData):
         return images.read(data, roots[0])
     return voc.read(data, roots, folder, out)
