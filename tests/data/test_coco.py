@@ -1,6 +1,7 @@
 """Painted COCO masks against other rasterisers: PIL's polygons, numpy's run lengths, plain rectangles."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from unia.data.card import read_card
 from unia.data.paint import Object, paint
 from unia.data.samples import Dataset, load_split, read_image, read_mask
 from unia.errors import UserError
-from unia.files import write_json
+from unia.files import read_json, write_json
 from unia.recipe import CocoData
+from unia.steps.download import download
 from unia.steps.prepare import prepare
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "coco" / "tiny_coco"
@@ -126,6 +128,33 @@ def test_2014_is_read_where_both_years_are_there(tmp_path: Path) -> None:
     make(tmp_path / "raw", 2014, "images", {"hidden": OBJECTS["hidden"]})
     train = read(tmp_path / "raw", tmp_path / "folder").splits["train"]
     assert [sample.name for sample in train] == ["COCO_train2014_hidden"]
+
+
+def test_another_archive_in_the_folder_and_links_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Archives of test images, of old annotations, of what is there; training images lie elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    source = Path("source")
+    make(source, 2014, "", {"hidden": OBJECTS["hidden"]})
+    (source / "train2014").rename("store")
+    (source / "train2014").symlink_to(Path.cwd() / "store")
+    (source / "train2014" / "back").symlink_to(Path.cwd() / source)  # a circle
+    for name, member in {
+        "backup": "backup/annotations/instances_train2014.json",
+        "test2014": "test2014/a.jpg",
+        "train2014": "train2014/COCO_train2014_hidden.jpg",
+    }.items():
+        with zipfile.ZipFile(source / f"{name}.zip", "w") as file:
+            file.writestr(member, "of no use")
+    config = CONFIG.model_copy(update={"source": str(source)})
+    download("coco", config, Path("raw.json"))
+    assert read_json(Path("raw.json"))["roots"] == ["source", "raw/unpacked"]
+    unpacked = {path.name for path in Path("raw/unpacked").iterdir() if not path.name.startswith(".")}
+    assert unpacked == {"backup", "test2014"}
+    prepare("coco", config, Path("raw.json"), Path("out"))
+    (sample,) = load_split(Path("out"), "train").samples
+    assert sample.image == source / "train2014/COCO_train2014_hidden.jpg"
 
 
 def test_years_are_never_mixed(tmp_path: Path) -> None:

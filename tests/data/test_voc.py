@@ -1,4 +1,5 @@
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from unia.data import voc
 from unia.data.checks import check
 from unia.data.samples import Dataset, read_mask, write_label
 from unia.errors import UserError
+from unia.files import read_json
 from unia.recipe import VocData
+from unia.steps.download import download
 
 
 def config(**changes: str) -> VocData:
@@ -147,3 +150,34 @@ def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
     (root / "SegmentationClassAug").rename(root / "elsewhere")
     with pytest.raises(UserError, match="holds no SegmentationClassAug"):
         read(root, tmp_path)
+
+
+def test_another_year_beside_is_passed_over(root: Path, tmp_path: Path) -> None:
+    """VOC2007, whose lists have the same names, comes before VOC2012; so does a link to it."""
+    expected = table(read(root, tmp_path))
+    lists = root / "VOCdevkit" / "VOC2007" / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for split in ("val", "test"):
+        (lists / f"{split}.txt").write_text("000001\n")
+    images = lists.parents[1] / "JPEGImages"
+    images.mkdir()
+    Image.new("RGB", (6, 4)).save(images / "000001.jpg")
+    (root / "VOCdevkit" / "A").symlink_to("VOC2007")
+    assert table(read(root, tmp_path)) == expected
+
+
+def test_an_archive_beside_another_unpacked_year_is_read(root: Path, tmp_path: Path) -> None:
+    """Both have VOCdevkit at their top."""
+    expected = table(read(root, tmp_path))
+    with tarfile.open(root / "trainval2012.tar", "w") as tar:
+        tar.add(root / "VOCdevkit", "VOCdevkit")
+    (root / "VOCdevkit" / "VOC2012").rename(tmp_path / "away")
+    (root / "VOCdevkit" / "VOC2007").mkdir()
+    data = config().model_copy(update={"source": str(root)})
+    download("voc", data, tmp_path / "raw.json")
+    roots = [Path(path) for path in read_json(tmp_path / "raw.json")["roots"]]
+    assert roots == [root, tmp_path / "raw" / "unpacked"]
+    assert table(voc.read(data, roots, tmp_path / "temporary", tmp_path / "final")) == expected
+    (tmp_path / "away").rename(root / "VOCdevkit" / "VOC2012")  # unpacked by hand: not once more
+    download("voc", data, tmp_path / "raw.json")
+    assert read_json(tmp_path / "raw.json")["roots"] == [str(root)]

@@ -81,7 +81,10 @@ def test_any_mode_and_size_and_what_cannot_be_read(
 ) -> None:
     rng = np.random.default_rng(0)
     folder = Path("photos")
-    (folder / "deep").mkdir(parents=True)
+    folder.mkdir()
+    Path("storage").mkdir()
+    (folder / "deep").symlink_to(Path("storage").resolve())
+    Path("storage/circle").symlink_to(folder.resolve())
     sizes = {"L": (40, 30), "RGBA": (1, 1), "P": (33, 200), "1": (64, 20), "CMYK": (17, 16), "LA": (9, 90)}
     for mode, (height, width) in sizes.items():
         noise = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
