@@ -16,9 +16,9 @@ FILES = {"inputs", "sources", "outputs", "sha256"}  # of a receipt
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("small={model: {weights: mistyped.pth}}", "shapes: model.weights: mistyped.pth does not exist"),
+        ("small.model.weights=mistyped.pth", "shapes: model.weights: mistyped.pth does not exist"),
         (
-            "datasets={shapes: {data: {kind: images, source: flwers, classes: [a]}}}",
+            "datasets.shapes.data={kind: images, source: flwers, classes: [a]}",
             "shapes: data.source: flwers does not exist",
         ),
     ],
@@ -27,11 +27,14 @@ def test_a_missing_source_costs_no_old_result(
     change: str, reason: str, by_snakemake: Project, tmp_path: Path
 ) -> None:
     project = by_snakemake.copy(tmp_path)
+    params = (tmp_path / "params.yaml").read_text()
+    project.set(change)
     for more in ((), ("--dry-run",)):
-        done = project.run("snakemake", "--cores", "1", *more, "--config", change, "--", TABLE)
+        done = project.run("snakemake", "--cores", "1", *more, TABLE)
         assert done.returncode != 0
         assert reason in done.stdout
         assert "Traceback" not in done.stdout
+    (tmp_path / "params.yaml").write_text(params)
     assert project.rules(TABLE) == []
 
 
