@@ -263,7 +263,8 @@ class Tile(Section):
 class AcdcData(AnyData):
     kind: Literal["acdc"]
     source: Name | None
-    target: Literal["classes", "heart"]
+    target: Literal["classes", "heart", "RV", "Myo", "LV", "RV+Myo", "RV+LV", "Myo+LV"]
+    split_by: Literal["patient", "volume-ccam"] = "patient"
     tags: Literal["slice", "tile"]
     tile: Tile
     val_fraction: Annotated[float, Field(gt=0, lt=1)]

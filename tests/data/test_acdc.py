@@ -130,6 +130,38 @@ def test_heart_is_the_union(raw: Path, tmp_path: Path) -> None:
         assert [s.labels for s in slices] == [(1,) if back[:, :, z].any() else () for z in range(len(slices))]
 
 
+@pytest.mark.parametrize(("target", "members"), [("LV", (3,)), ("RV+Myo", (1, 2))])
+def test_one_class_or_a_union_can_be_the_target(
+    target: str, members: tuple[int, ...], raw: Path, tmp_path: Path
+) -> None:
+    dataset = acdc.read(config(target=target), [raw], tmp_path / "folder", FINAL)
+    assert (dataset.classes, dataset.unions) == ((target,), {})
+    for name, samples in volumes(list(dataset.splits["train"])).items():
+        for index, sample in enumerate(samples):
+            assert sample.mask is not None
+            expected = np.isin(array(raw, f"{name}_gt")[:, :, index].T, members)
+            assert (read_mask(tmp_path / "folder" / sample.mask.relative_to(FINAL)) == expected).all()
+            assert sample.labels == ((1,) if expected.any() else ())
+
+
+def test_c_cams_split_is_by_volume_and_says_that_it_leaks(raw: Path, tmp_path: Path) -> None:
+    make_patient(raw / "ACDC" / "database" / "training", 13, "HCM")
+    make_patient(raw / "ACDC" / "database" / "training", 6, "HCM")
+    dataset = acdc.read(config(split_by="volume-ccam"), [raw], tmp_path / "folder", FINAL)
+    held = {split: set(volumes(list(samples))) for split, samples in dataset.splits.items()}
+    assert held["val"] == {"patient006_frame01", "patient013_frame01"}
+    assert {"patient006_frame08", "patient013_frame10", "patient001_frame01"} <= held["train"]
+    assert held["test"] == {"patient101_frame01", "patient101_frame08"}
+    assert dataset.protocol == "slices; split by volume as C-CAM, which leaks"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs C-CAM's lists in ../shared/data/acdc")
+def test_c_cams_list_is_the_published_one() -> None:
+    lines = (REAL / "volume_ccam" / "test_all_acdc.txt").read_text().split("\n")
+    listed = {line.removeprefix("patient").partition("_0_")[0] for line in lines if line.strip()}
+    assert listed == acdc.C_CAM_TEST
+
+
 def test_tags_of_tiles(raw: Path, tmp_path: Path) -> None:
     """Training sees tiles, tagged by what is in them; evaluation the same whole slices as ever."""
     for target in ("classes", "heart"):

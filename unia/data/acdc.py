@@ -43,11 +43,23 @@ CITATION = (
     "and Diagnosis: Is the Problem Solved?, IEEE TMI 2018"
 )
 
+# fmt: off
+C_CAM_TEST = frozenset({
+    "006_01", "013_01", "013_14", "018_10", "019_11", "028_09", "033_01", "034_01", "037_01", "039_10",
+    "040_13", "046_10", "050_01", "052_09", "054_12", "062_01", "063_01", "065_14", "066_01", "069_01",
+    "075_06", "078_01", "080_01", "093_14", "098_01",
+})
+# fmt: on
+"""Patient and frame of the 25 volumes that C-CAM (Chen et al., CVPR 2022) tests on, by its own list."""
+
 T = TypeVar("T", bound=np.generic)
 
 
 def read(config: AcdcData, roots: Sequence[Path], folder: Path, final: Path) -> Dataset:
     """The splits train and val (from training/), and test where testing/ is there, below `roots`.
+
+    Patients are split; with `split_by: volume-ccam` volumes are, as C-CAM does, so that the other phase of
+    nearly all patients in val is in train.
 
     A sample is one slice of an end-diastolic or end-systolic volume, its labels the classes in it;
     with `tags: tile`, a sample of train is one tile of such a slice, without a mask. Images and masks are
@@ -65,13 +77,12 @@ def read(config: AcdcData, roots: Sequence[Path], folder: Path, final: Path) -> 
             splits[split] += samples
             problems += wrong
         splits[split].sort(key=lambda sample: sample.name)
-    heart = config.target == "heart"
     return Dataset(
-        classes=("heart",) if heart else CLASSES,
+        classes=CLASSES if config.target == "classes" else (config.target,),
         licence=LICENCE,
         citation=CITATION,
         splits=splits,
-        unions={} if heart else {"heart": HEART},
+        unions={"heart": HEART} if config.target == "classes" else {},
         problems=problems,
         protocol=_protocol(config),
         tile=config.tile.side if config.tags == "tile" else None,
@@ -94,9 +105,10 @@ def volume_of(slices: Sequence[NDArray[T]]) -> NDArray[T]:
 
 
 def _protocol(config: AcdcData) -> str:
-    """What the image-level labels of train are given to."""
+    """What the image-level labels of train are given to, and how it was split if not by patient."""
     tile = config.tile
-    return "slices" if config.tags == "slice" else f"tiles of {tile.side} px every {tile.stride}"
+    given = "slices" if config.tags == "slice" else f"tiles of {tile.side} px every {tile.stride}"
+    return given if config.split_by == "patient" else f"{given}; split by volume as C-CAM, which leaks"
 
 
 def _volumes(config: AcdcData, roots: Sequence[Path]) -> tuple[dict[str, list[Sample]], list[Problem]]:
@@ -112,13 +124,16 @@ def _volumes(config: AcdcData, roots: Sequence[Path]) -> tuple[dict[str, list[Sa
         else:
             groups["" if patient.parent.name == "testing" else group].append(patient)
     test = groups.pop("", [])
-    val = [patient for members in groups.values() for patient in _val(members, config)]
-    train = [patient for members in groups.values() for patient in members if patient not in val]
-    splits = {"train": train, "val": val} | ({"test": test} if test else {})
-    return {
-        split: [_volume(patient, frame) for patient in patients for frame in frames[patient]]
-        for split, patients in splits.items()
-    }, problems
+    val = {patient for members in groups.values() for patient in _val(members, config)}
+    splits: dict[str, list[Sample]] = {split: [] for split in ("train", "val", "test")[: 3 if test else 2]}
+    for patient in [*(patient for members in groups.values() for patient in members), *test]:
+        for frame in frames[patient]:
+            held_out = patient in val
+            if config.split_by == "volume-ccam":
+                held_out = f"{patient.name.removeprefix('patient')}_{frame:02d}" in C_CAM_TEST
+            split = "test" if patient in test else "val" if held_out else "train"
+            splits[split].append(_volume(patient, frame))
+    return splits, problems
 
 
 def _patients(roots: Sequence[Path]) -> list[Path]:
@@ -301,4 +316,7 @@ def _label(path: Path, truth: NDArray[Any], config: AcdcData) -> NDArray[np.uint
     strange = np.setdiff1d(truth, (0, *HEART))
     if strange.size:
         raise UserError(f"{path}: holds {strange[:5].tolist()}, classes are 1..{len(CLASSES)}")
-    return (truth > 0).astype(np.uint8) if config.target == "heart" else truth.astype(np.uint8)
+    if config.target == "classes":
+        return truth.astype(np.uint8)
+    members = CLASSES if config.target == "heart" else config.target.split("+")
+    return np.isin(truth, [CLASSES.index(name) + 1 for name in members]).astype(np.uint8)
