@@ -19,7 +19,7 @@ FILES = {"inputs", "sources", "outputs", "sha256"}  # of a receipt
         ("small.model.weights=mistyped.pth", "shapes: model.weights: mistyped.pth does not exist"),
         (
             "datasets.shapes.data={kind: images, source: flwers, classes: [a]}",
-            "shapes: data.source: flwers does not exist",
+            "datasets.shapes.data.source: flwers does not exist",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from unia.config import Params
 from unia.errors import UserError
 from unia.files import names, sibling
-from unia.recipe import STEPS, behind
+from unia.recipe import behind
 from unia.tracking.receipt import Receipt, beside, files_of, find_receipt, read_receipt
 
 TOOLS = (".snakemake_timestamp",)  # Snakemake puts it into folders that a rule makes
@@ -48,20 +48,17 @@ def keep_full(step: str, size: str, outputs: Iterable[Path]) -> None:
             )
 
 
-def check_sources(step: str, params: Params, name: str, outputs: Iterable[Path]) -> None:
-    """UserError where a step's source or weights are missing, unless its outputs were made of the same name.
+def check_weights(params: Params, name: str, outputs: Iterable[Path]) -> None:
+    """UserError where the file of weights that a training would start from is missing.
 
-    For Snakemake, which removes the old outputs before the step can say so.
+    Not where the checkpoint that lies at `outputs` was made of it already: then nothing is to be trained.
     """
-    recipe = params.recipe(name)
-    made = [_receipt(path).get("params", {}) for path in outputs]
-    for (section, key), paths in recipe.sources().items():
-        if section not in STEPS[step] or key == "mirrors":
-            continue
-        now = getattr(recipe, section).model_dump(mode="json").get(key)
-        for path in paths:
-            if not path.exists() and any(params.get(section, {}).get(key) != now for params in made):
-                raise UserError(f"{name}: {section}.{key}: {path} does not exist")
+    weights = params.recipe(name).model.weights_file
+    if weights is None or weights.exists():
+        return
+    made = [_receipt(path).get("params", {}).get("model", {}).get("weights") for path in outputs]
+    if any(known != params.recipe(name).model.weights for known in made):
+        raise UserError(f"{name}: model.weights: {weights} does not exist")
 
 
 def _others(outputs: Mapping[str, Path]) -> Path | None:

@@ -13,7 +13,7 @@ from unia.config import dataset_of, load, settings_between
 from unia.errors import UserError
 from unia.recipe import STEPS, behind
 from unia.steps.source import look, source_file
-from unia.tracking.owned import check_sources, keep_full
+from unia.tracking.owned import check_weights, keep_full
 
 
 def typed(value, written=None):
@@ -102,16 +102,15 @@ def per_gpu(step, number):
 
 
 def ask(job):
-    """Stop, while all old results are there, where a job may not be done, or cannot."""
-    step, outputs = job.rule.name, [Path(file) for file in job.output]
-    if step not in STEPS:
-        return
+    """Stop, while all old results are there, where a job may not be done, or cannot. Snakemake removes them first."""
+    outputs = [Path(file) for file in job.output]
     try:
-        keep_full(step, PARAMS.size, outputs)
-        name = getattr(job.wildcards, "run", None) or job.wildcards.dataset
-        check_sources(step, PARAMS, name, outputs)
+        if job.rule.name in STEPS:
+            keep_full(job.rule.name, PARAMS.size, outputs)
+        if job.rule.name == "train":
+            check_weights(PARAMS, job.wildcards.run, outputs)
     except UserError as error:
-        raise WorkflowError(str(error))
+        raise SystemExit(f"unia: {error}")
 
 
 CUT_OFF = PersistenceBase.incomplete
