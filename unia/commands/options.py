@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from pathlib import Path
@@ -53,14 +53,15 @@ def reads_params(step: Callable[Concatenate[Params, P], None]) -> Callable[..., 
     """A command whose first argument is params.yaml, from the options --params, --set and --log.
 
     The settings of the environment (UNIA_SET, one a line) come before those of the command line; what the
-    command says goes to the file of --log too. A stage of DVC refuses the former: DVC does not see them.
+    command says goes to the file of --log too. A stage of DVC refuses the former, which DVC does not see, and
+    an output behind a link, where DVC keeps none.
     """
 
     @wraps(step)
     def command(params: Path, settings: list[str], log: Path | None, *args: Any, **kwargs: Any) -> None:
         inherited = os.environ.get("UNIA_SET", "").splitlines()
-        if inherited and "DVC_STAGE" in os.environ:
-            raise UserError("UNIA_SET is set, which DVC does not see: write its settings into params.yaml")
+        if "DVC_STAGE" in os.environ:
+            _check_stage(inherited, kwargs.get("out"))
         with log_to(log):
             step(load(params, [*inherited, *settings]), *args, **kwargs)
 
@@ -95,8 +96,6 @@ def running(
     recipe = params.recipe(name).model_dump(mode="json")
     settings = {section: recipe[section] for section in STEPS[step]}
     outputs = out if isinstance(out, Mapping) else {"out": out}
-    if "DVC_STAGE" in os.environ:
-        _refuse_links(outputs)
     parents = lineage(name, params.size, recipe, ablation=step == "ablation")
     first = os.environ.get("RANK", "0") == "0"
     keep_full(step, params.size, outputs.values())
@@ -110,11 +109,12 @@ def running(
         yield run
 
 
-def _refuse_links(outputs: Mapping[str, Path]) -> None:
-    """UserError where an output of a stage lies behind a link: DVC itself says so when all is computed."""
-    for out in outputs.values():
-        if not out.parent.resolve().is_relative_to(Path.cwd()):
-            raise UserError(
-                f"{out}: lies behind a link to {out.parent.resolve()}, where DVC keeps no outputs: "
-                "use `snakemake`, or mount the larger disk there instead of linking it"
-            )
+def _check_stage(inherited: Sequence[str], out: Path | None) -> None:
+    """UserError for what DVC does not see, or refuses itself when all is computed."""
+    if inherited:
+        raise UserError("UNIA_SET is set, which DVC does not see: write its settings into params.yaml")
+    if out is not None and not out.parent.resolve().is_relative_to(Path.cwd()):
+        raise UserError(
+            f"{out}: lies behind a link to {out.parent.resolve()}, where DVC keeps no outputs: "
+            "use `snakemake`, or mount the larger disk there instead of linking it"
+        )
