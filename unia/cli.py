@@ -8,6 +8,7 @@ import typer
 
 from unia.commands import checkpoints, figures, predict, provenance, steps, sync
 from unia.errors import UserError
+from unia.inherited import set_aside
 from unia.progress import say
 from unia.system import told
 
@@ -24,6 +25,7 @@ for commands in (steps.app, figures.app, checkpoints.app, predict.app, provenanc
 
 def main() -> None:
     """Run a command; what the user can mend is one line and exit code 1."""
+    set_aside()
     try:
         app(standalone_mode=True)
     except UserError as error:

@@ -7,9 +7,7 @@ predictions are referred to by path and hash; a folder's hash is that of the lis
 
 import hashlib
 import io
-import os
 import shlex
-import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -24,6 +22,7 @@ from rocrate.rocrate import ROCrate
 from unia.errors import UserError
 from unia.files import atomic, names, read_json
 from unia.tracking import record
+from unia.tracking.git import GitFailed, git
 from unia.tracking.receipt import Receipt, made_hash
 from unia.tracking.record import LOCK, flatten
 from unia.tracking.trace import SHORT, Chain, code, name_of
@@ -273,13 +272,11 @@ def _about(last: Receipt) -> str:
 
 def _committed(commit: str) -> dict[str, bytes]:
     """The workflow's files by name as a commit holds them; UserError where it is not here."""
-    command = ["git", "archive", "--format=tar", commit]
     try:
-        packed = subprocess.run(command, cwd=record.ROOT, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = os.fsdecode(getattr(error, "stderr", b"")) or str(error)
+        packed = git(record.ROOT, "archive", "--format=tar", commit)
+    except GitFailed as error:
         raise UserError(
-            f"{record.ROOT}: lacks the commit that made the table ({reason.strip()}), and a crate holds its "
+            f"{record.ROOT}: lacks the commit that made the table ({error}), and a crate holds its "
             f"workflow; `git fetch origin {commit}`, or pack the crate where the table was made"
         ) from None
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -14,6 +13,7 @@ import psutil
 
 from unia.files import content
 from unia.progress import say
+from unia.tracking.git import GitFailed, git, listed
 
 ROOT = Path(__file__).parents[2]
 LOCK = Path("envs/requirements.txt")
@@ -30,35 +30,32 @@ PACKAGES = (
     "nibabel",
     "unia",
 )
+CHANGED = ("diff", "--name-only", "-z", "--no-ext-diff", "--no-renames", "--no-relative")
 CODE = ("*.py", "*.smk", "*.yaml", "Snakefile")  # what git does not know of, yet runs
 # DVC writes results' hashes into dvc.lock while the stages run; results may be a link to another disk.
 NO_CODE = (":(exclude)dvc.lock", ":(exclude)results")
 
 
-class _GitFailed(Exception):
-    """Why git did not answer, in one line."""
-
-
 def git_state() -> dict[str, Any]:
     """{commit, dirty, diff} of the repository that holds this code; all None, and said why, without one.
 
-    `diff` is the sha256 of what the working tree adds to the commit: changes of tracked files, and code
-    that git does not track. A clean tree has none.
+    `diff` is the sha256 of what the working tree adds to the commit: the names and contents of tracked files
+    that were changed, and of code that git does not track. A clean tree has none.
     """
     try:
-        commit = _git("rev-parse", "HEAD")
-        if not _git("ls-files", "--", *CODE):
-            raise _GitFailed(f"the repository {_git('rev-parse', '--show-toplevel')} does not hold it")
-        changes = _git("diff", "HEAD", "--", ".", *NO_CODE)
-        untracked = _git("ls-files", "--others", "--exclude-standard", "--", *CODE)
-    except _GitFailed as error:
+        commit = os.fsdecode(git(ROOT, "rev-parse", "HEAD")).strip()
+        if not listed(ROOT, "ls-files", "-z", "--", *CODE):
+            top = os.fsdecode(git(ROOT, "rev-parse", "--show-toplevel")).strip()
+            raise GitFailed(f"the repository {top} does not hold it")
+        changed = listed(ROOT, *CHANGED, "HEAD", "--", ".", *NO_CODE)
+        changed += listed(ROOT, "ls-files", "-z", "--others", "--exclude-standard", "--", *CODE)
+    except GitFailed as error:
         say(f"warning: no commit of the code in {ROOT} is recorded: {error}")
         return {"commit": None, "dirty": None, "diff": None}
-    digest = hashlib.sha256(os.fsencode(changes))
-    for name in untracked.splitlines():
+    digest = hashlib.sha256()
+    for name in changed:
         digest.update(os.fsencode(f"{name}\0{content(ROOT / name).sha256}\n"))
-    dirty = bool(changes or untracked)
-    return {"commit": commit, "dirty": dirty, "diff": digest.hexdigest() if dirty else None}
+    return {"commit": commit, "dirty": bool(changed), "diff": digest.hexdigest() if changed else None}
 
 
 def tell_other_code() -> None:
@@ -140,18 +137,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _git(*arguments: str) -> str:
-    """What git answers; raises _GitFailed."""
-    command = ["git", "-c", "core.quotepath=off", *arguments]
-    try:
-        result = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60)
-    except FileNotFoundError:
-        raise _GitFailed("there is no git in PATH") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _GitFailed(f"git: {error}") from None
-    if result.returncode != 0:
-        told = " ".join(os.fsdecode(result.stderr).split())
-        raise _GitFailed(f"git: {told.removeprefix('fatal: ') or f'exit code {result.returncode}'}")
-    return os.fsdecode(result.stdout).strip()

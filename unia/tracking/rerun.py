@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -14,6 +13,7 @@ from unia.errors import UserError
 from unia.files import names
 from unia.recipe import SECTIONS
 from unia.tracking import record
+from unia.tracking.git import GitFailed, git
 from unia.tracking.receipt import Receipt
 from unia.tracking.trace import SHORT, Chain, code, name_of
 
@@ -94,8 +94,8 @@ def _lacks(step: Receipt, place: str) -> bool:
     if Path(place).is_absolute():
         return False
     files = [Path(place, name) for name in names(Path(place))] if Path(place).is_dir() else [Path(place)]
-    listed = _git("ls-tree", "-r", "-z", "--name-only", step["git"]["commit"] or "HEAD", "--", place)
-    return not {str(file) for file in files} <= set(os.fsdecode(listed or b"").split("\0"))
+    listed = _git(Path(), "ls-tree", "-r", "-z", "--name-only", step["git"]["commit"] or "HEAD", "--", place)
+    return not {str(file) for file in files} <= set(os.fsdecode(listed).split("\0"))
 
 
 def _named(step: Receipt, settings: list[str]) -> list[str]:
@@ -113,7 +113,7 @@ def _params(commit: str, settings: list[str]) -> Params:
     """params.yaml as a commit holds it; UserError where it cannot be had, or is refused."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
-        path.write_bytes(_git("show", f"{commit}:params.yaml", cwd=record.ROOT) or b"")
+        path.write_bytes(_git(record.ROOT, "cat-file", "blob", f"{commit}:params.yaml"))
         return load(path, settings)
 
 
@@ -128,9 +128,9 @@ def _checkout(commit: str) -> Iterator[str]:
     yield 'export PATH="$PWD/.venv/bin:$PATH"'
 
 
-def _git(*arguments: str, cwd: Path | None = None) -> bytes | None:
-    """What git answers, None where it fails."""
+def _git(folder: Path, *arguments: str) -> bytes:
+    """What git answers, nothing where it fails."""
     try:
-        return subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
+        return git(folder, *arguments)
+    except GitFailed:
+        return b""

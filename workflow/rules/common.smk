@@ -29,7 +29,7 @@ def typed(value, written=None):
 
 
 try:
-    WRITTEN = yaml.safe_load(Path("params.yaml").read_text())
+    WRITTEN = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     CHANGED = settings_between(WRITTEN, typed(config, WRITTEN))
     SETTINGS = [*os.environ.get("UNIA_SET", "").splitlines(), *CHANGED]
     PARAMS = load(Path("params.yaml"), SETTINGS)
