@@ -40,7 +40,12 @@ def stages_of(project: Project) -> set[Node]:
         return {
             (
                 stage.cmd,
-                frozenset(str(dep) for dep in stage.deps if not isinstance(dep, ParamsDependency)),
+                # The state of a weights' file stands for one in DVC even where none is named.
+                frozenset(
+                    str(dep)
+                    for dep in stage.deps
+                    if not isinstance(dep, ParamsDependency) and not str(dep).endswith("weights.json")
+                ),
                 frozenset(str(out) for out in stage.outs),
             )
             for stage in repo.index.stages

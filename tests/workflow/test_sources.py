@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from flowers import plant
 from PIL import Image
 from project import Project
@@ -103,6 +104,34 @@ def test_a_source_whose_disk_is_away_leaves_its_results_with_a_warning(project: 
     assert (project.folder / STATE).read_text() == state
     project.set("datasets.flowers.data.source=elsewhere")  # of that one nothing is known
     assert "elsewhere does not exist" in look(project, code=1)
+
+
+@pytest.mark.slow
+def test_another_file_of_weights_is_noticed(project: Project) -> None:
+    (project.folder / "vit.pth").write_bytes(b"one")
+    project.set("small.model.weights=vit.pth")
+    state = ("source", "flowers", "--out", STATE, "--weights", "results/flowers/weights.json")
+    project.unia(*state)
+    first = (project.folder / "results/flowers/weights.json").read_text()
+    trained = project.folder / "results/flowers/train"
+    for path in (
+        project.folder / "data/raw/flowers.json",
+        trained / "checkpoint.safetensors",
+        trained / "losses.csv",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (project.folder / FOLDER).mkdir()
+    project.ok("snakemake", "--touch", "results/flowers/train/losses.csv")
+    assert project.rules("results/flowers/train/losses.csv") == []
+    (project.folder / "vit.pth").write_bytes(b"two")
+    assert project.rules("results/flowers/train/losses.csv") == ["train"]
+    (project.folder / "vit.pth").unlink()  # gone since: what was trained from it stays
+    project.unia(*state)
+    assert (project.folder / "results/flowers/weights.json").read_text() != first
+    with (project.folder / "dvc.yaml").open() as file:
+        stages = yaml.safe_load(file)["stages"]
+    assert "results/${item.dataset}/weights.json" in stages["train"]["deps"]
 
 
 @pytest.mark.slow

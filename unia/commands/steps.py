@@ -30,14 +30,20 @@ def source(
     params: Params,
     dataset: Dataset,
     out: Out,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="The same of the weights that training starts from.")
+    ] = None,
 ) -> None:
     """Look at a dataset's source, and write down its state if it has changed (a small JSON file).
 
     Without this file Snakemake and DVC would not notice a corrected label, or an image that was replaced.
     """
-    from unia.steps.source import look
+    from unia.steps.source import look, look_at_weights
 
-    look(dataset, params.recipe(dataset).data, out)
+    recipe = params.recipe(dataset)
+    look(dataset, recipe.data, out)
+    if weights is not None:
+        look_at_weights(dataset, recipe.model, weights)
 
 
 @app.command()

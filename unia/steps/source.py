@@ -1,10 +1,12 @@
 """What a dataset's source holds at present, as a small file: an input, so that a change is noticed.
 
 A corrected label or another image changes neither the parameters nor any file that a step wrote. So this
-file is an input of `unia download` in both tools. Snakemake looks at the source whenever it builds its graph,
-DVC by a stage that always runs, `unia sync` before it compares.
+file is an input of `unia download` in both tools, and one like it, of the file of weights, is an input of
+`unia train`. Snakemake looks at the source whenever it builds its graph, DVC by a stage that always runs,
+`unia sync` before it compares.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from unia.data.archives import SUFFIXES, is_archive
@@ -12,12 +14,17 @@ from unia.errors import UserError
 from unia.files import read_json, walk, write_json
 from unia.identity import of_files
 from unia.progress import say
-from unia.recipe import Data
+from unia.recipe import Data, Model
 
 
 def source_file(dataset: str) -> Path:
     """Where it is written down what a dataset's source holds."""
     return Path("data/raw") / f"{dataset}.source.json"
+
+
+def weights_state(run: str) -> Path:
+    """Where it is written down what the file of weights is that a run starts from."""
+    return Path("results") / run / "weights.json"
 
 
 def look(dataset: str, data: Data, out: Path) -> None:
@@ -27,17 +34,35 @@ def look(dataset: str, data: Data, out: Path) -> None:
     UserError for a source that is missing, empty or cannot be read; but where an earlier look saw one, whose
     disk may be away now, its record stays, with a warning.
     """
+    _look(data.source, lambda: source_of(dataset, data), out)
+
+
+def look_at_weights(run: str, model: Model, out: Path) -> None:
+    """As `look`, for the file of weights that a run starts from."""
+    path = model.weights_file
+    _look(None if path is None else str(path), lambda: weights_of(run, model), out)
+
+
+def _look(named: str | None, find: Callable[[], Path | None], out: Path) -> None:
     known = read_json(out) if out.exists() else None
     try:
-        source = source_of(dataset, data)
-        seen = {"source": data.source, "sha256": None if source is None else _state(source)}
+        found = find()
+        seen = {"source": named, "sha256": None if found is None else _state(found)}
     except UserError as error:
-        if known is None or known["source"] != data.source:
+        if known is None or known["source"] != named:
             raise
         say(f"warning: {error}; what was made of it is taken to be up to date")
         return
     if seen != known:
         write_json(out, seen)
+
+
+def weights_of(run: str, model: Model) -> Path | None:
+    """The file that `model.weights` names; None for timm's own, and for none. UserError if it is missing."""
+    path = model.weights_file
+    if path is not None and not path.is_file():
+        raise UserError(f"{run}: model.weights: {path} does not exist")
+    return path
 
 
 def source_of(dataset: str, data: Data) -> Path | None:

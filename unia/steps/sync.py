@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from unia.config import load
 from unia.errors import UserError
-from unia.steps.source import look, source_file
+from unia.steps.source import look, look_at_weights, source_file, weights_state
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -100,6 +100,8 @@ def _made(repo: "Repo") -> list["Stage"]:
     for dataset in params.run:
         if str(source_file(dataset)) in used:
             look(dataset, params.recipe(dataset).data, source_file(dataset))
+        if str(weights_state(dataset)) in used:
+            look_at_weights(dataset, params.recipe(dataset).model, weights_state(dataset))
     return made
 
 

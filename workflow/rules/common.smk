@@ -12,7 +12,7 @@ from snakemake.persistence import PersistenceBase
 from unia.config import dataset_of, load, settings_between
 from unia.errors import UserError
 from unia.recipe import STEPS, behind
-from unia.steps.source import look, source_file
+from unia.steps.source import look, look_at_weights, source_file, weights_state
 from unia.tracking.owned import check_weights, keep_full
 
 
@@ -73,6 +73,19 @@ def looked_at(dataset):
     except UserError as error:
         raise SystemExit(f"unia: {error}")
     return str(source_file(dataset))
+
+
+@cache
+def weights(run):
+    """The same of the file of weights that a run starts from; nothing where it names none."""
+    model = PARAMS.recipe(run).model
+    if model.weights_file is None:
+        return []
+    try:
+        look_at_weights(run, model, weights_state(run))
+    except UserError as error:
+        raise SystemExit(f"unia: {error}")
+    return str(weights_state(run))
 
 
 def prepared(wildcards):

@@ -4,6 +4,7 @@
 rule train:
     input:
         data=prepared,
+        weights=lambda wildcards: weights(wildcards.run),
     output:
         checkpoint="results/{run}/train/checkpoint.safetensors",
         losses="results/{run}/train/losses.csv",
