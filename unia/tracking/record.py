@@ -70,8 +70,8 @@ def tell_other_code() -> None:
 def has_commit(commit: str) -> bool:
     """Whether the repository that holds this code knows a commit."""
     try:
-        _git("cat-file", "-e", f"{commit}^{{commit}}")
-    except _GitFailed:
+        git(ROOT, "cat-file", "-e", f"{commit}^{{commit}}")
+    except GitFailed:
         return False
     return True
 
