@@ -57,7 +57,7 @@ def parameters(run, step):
 
 
 def sections(step):
-    """The parameters of a rule: a change of any of them makes it run again."""
+    """The parameters that each rule declares, so that it runs again where one of them changes."""
     return lambda wildcards: parameters(
         getattr(wildcards, "run", None) or wildcards.dataset, step
     )
@@ -65,7 +65,7 @@ def sections(step):
 
 @cache
 def looked_at(dataset):
-    """What a dataset's source holds: looked at now, since no rule makes it. Ends all where there is no source: any
+    """What a dataset's source holds: looked at now, since no step makes it. Ends all where there is no source: any
     other exception would be told with Snakemake's own traceback.
     """
     try:
