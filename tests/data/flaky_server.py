@@ -35,6 +35,18 @@ class FlakyServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """One more answer is being sent."""
+        with self.lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.at_once -= 1
+
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that has gone is no news."""
 
@@ -50,13 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif name not in server.files:
             self.send_error(404)
         else:
-            with server.lock:
-                server.at_once += 1
-                server.most_at_once = max(server.most_at_once, server.at_once)
-            try:
-                self._answer(name, wanted)
-            finally:
-                server.at_once -= 1
+            self._answer(name, wanted)
 
     def _answer(self, name: str, wanted: str | None) -> None:
         server, content, version = self.server, self.server.files[name], self.server.versions.get(name, "")
@@ -84,10 +90,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
 
     def _send(self, body: bytes) -> None:
-        for a, b in pairwise([*range(0, len(body), 1 << 16), len(body)]):
-            self.wfile.write(body[a:b])
-            self.wfile.flush()
-            time.sleep(self.server.pause)
+        pieces = [body[a:b] for a, b in pairwise([*range(0, len(body), 1 << 16), len(body)])]
+        with self.server.counted():  # not the last one: who has it may ask for the next file at once
+            for piece in pieces[:-1]:
+                self._send_piece(piece)
+        for piece in pieces[-1:]:
+            self._send_piece(piece)
+
+    def _send_piece(self, piece: bytes) -> None:
+        self.wfile.write(piece)
+        self.wfile.flush()
+        time.sleep(self.server.pause)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
