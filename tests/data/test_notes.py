@@ -119,6 +119,31 @@ def test_labels_left_blank_are_told(own: Own) -> None:
     assert "val: labels and masks disagree in 3 of 3 images, 3 of them without any label;" in said
 
 
+def test_images_that_no_row_lists_are_told(own: Own) -> None:
+    own.table("".join(line for line in ROSES.splitlines(keepends=True) if not line.startswith("train1")))
+    (own.folder / "own/notes.txt").write_text("no image")
+    said = own.prepare()
+    assert (
+        "2 of 12 images and masks are in no row of own/labels.csv: own/train1.png, own/train1m.png\n" in said
+    )
+
+
+def test_pixels_and_pages_that_nobody_sees_are_told(own: Own) -> None:
+    photo = Image.new("RGBA", (8, 6), (200, 0, 0, 255))
+    photo.save(own.folder / "own/train0.png")
+    assert "transparent" not in own.prepare()  # all of it is opaque
+    photo.putpixel((3, 3), (0, 200, 0, 0))
+    photo.save(own.folder / "own/train0.png")
+    grey = Image.new("L", (8, 6), 7)
+    grey.save(own.folder / "own/train1.png", transparency=7)
+    stack = [Image.new("RGB", (8, 6), (number, 0, 0)) for number in range(3)]
+    stack[0].save(own.folder / "own/val0.tif", save_all=True, append_images=stack[1:])
+    own.table(ROSES.replace("val0.png", "val0.tif"))
+    said = own.prepare()
+    assert "train: 2 of 3 images have transparent pixels, of which the network sees" in said
+    assert "val: 1 of 3 images hold several pages or frames, of which the first alone is used: val0" in said
+
+
 def test_training_images_without_a_label_are_told(own: Own) -> None:
     own.table(ROSES.replace("train1.png,train,rose,train1m.png", "train1.png,train,,"))
     assert "train: 1 of 3 images have no label, which is taken for showing none of the classes: train1" in (

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
 from struct import error as StructError
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -35,6 +36,10 @@ class Seen:
     """Width and height of the image as stored, in pixels."""
     turned: bool
     """Whether EXIF says to turn or mirror the image to see it, which nothing here does."""
+    transparent: bool
+    """Whether some pixels of the image are meant to let through what lies behind it."""
+    pages: int
+    """How many pictures the file holds, of which the first is used."""
     pixels: Mapping[int, int] | None
     colours: Mapping[int, Colour]
     """Class id -> its colour in the mask's palette; none for a grey mask."""
@@ -213,9 +218,9 @@ def _look(sample: Sample, split: str, locate: Callable[[Path], Path], classes: i
         return [Problem(sample.image, "has no image-level labels", split, sample.name)]
     problems = []
     colours: Mapping[int, Colour] = {}
-    size, orientation, pixels, sums = None, 1, None, [""]
+    image, pixels, sums = None, None, [""]
     try:
-        size, orientation = _image(locate(sample.image))
+        image = _image(locate(sample.image))
         sums = [sha256(locate(sample.image))]
     except (UserError, PermissionError) as error:
         problems.append(Problem(sample.image, str(told(error) or error), split, sample.name))
@@ -224,14 +229,17 @@ def _look(sample: Sample, split: str, locate: Callable[[Path], Path], classes: i
         try:
             shape, pixels = _mask(path, classes)
             colours = _colours(path, pixels)
-            if size is not None and shape != size:
-                raise UserError(_sizes(shape, size, orientation in TURNED))
+            if image is not None and shape != image.size:
+                raise UserError(_sizes(shape, image.size, image.orientation in TURNED))
             sums.append(sha256(path))
         except (UserError, PermissionError) as error:
             reason = str(told(error) or error).removeprefix(f"{path}: ")
             problems.append(Problem(sample.mask, reason, split, sample.name))
+    if image is None or problems:
+        return problems
     mask_sum = sums[-1] if sample.mask else None
-    return problems or Seen(size or (0, 0), orientation != 1, pixels, colours, sums[0], mask_sum)
+    turned = image.orientation != 1
+    return Seen(image.size, turned, image.transparent, image.pages, pixels, colours, sums[0], mask_sum)
 
 
 def _sizes(mask: tuple[int, int], image: tuple[int, int], turned: bool) -> str:
@@ -257,14 +265,25 @@ def _colours(path: Path, ids: Iterable[int]) -> Mapping[int, Colour]:
     return {k: tuple(palette[3 * k : 3 * k + 3]) for k in ids if 3 * k < len(palette)}
 
 
-def _image(path: Path) -> tuple[tuple[int, int], int]:
-    """(width and height as stored; EXIF orientation, 1 where there is none) of an image, read to its end."""
+class _Image(NamedTuple):
+    size: tuple[int, int]
+    """Width and height as stored."""
+    orientation: int
+    """EXIF's; 1 where there is none."""
+    transparent: bool
+    pages: int
+
+
+def _image(path: Path) -> _Image:
+    """An image, read to its end; UserError where it cannot be used."""
     try:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             image.draft("L", (1, 1))  # the cheapest way to read a JPEG to its end
             image.load()
+            transparent = image.has_transparency_data and _lets_through(image)
+            pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # a photo with its previews
     except FileNotFoundError:
         raise UserError("is missing") from None
     except (OSError, SyntaxError, ValueError, StructError, Image.DecompressionBombError) as error:
@@ -275,7 +294,14 @@ def _image(path: Path) -> tuple[tuple[int, int], int]:
         raise UserError(f"{size[0]} x {size[1]} pixels are too many for an image")
     if mode.startswith(DEEP):
         raise UserError(f"has pixels of more than 8 bits ({mode}); scale them to 0..255")
-    return size, orientation if orientation in range(1, 9) and image.format != "TIFF" else 1
+    stored = orientation in range(1, 9) and image.format != "TIFF"
+    return _Image(size, orientation if stored else 1, transparent, pages)
+
+
+def _lets_through(image: Image.Image) -> bool:
+    """Whether any pixel is not opaque."""
+    least, _ = image.convert("RGBA").getchannel("A").getextrema()
+    return least != 255
 
 
 def _compare(sample: Sample, seen: Seen) -> Iterator[Disagreement]:

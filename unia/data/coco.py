@@ -133,12 +133,14 @@ def read(config: CocoData, roots: Sequence[Path], masks: Path, final: Path) -> D
     tables = _tables(roots)
     splits: dict[str, list[Sample]] = {}
     problems: list[Problem] = []
+    remarks: list[str] = []
     for split, table in tables.items():
         images = _images(roots, table)
         pictures, wrong = _pictures(table, split, config.classes)
         folder = Path("masks") / split
         painted = _paint_all(config, pictures, masks / folder, f"paint {split}")
         splits[split] = []
+        bare = 0
         for picture, (labels, reason) in zip(pictures, painted, strict=True):
             image = _image(images, picture.file)
             if reason:
@@ -146,10 +148,15 @@ def read(config: CocoData, roots: Sequence[Path], masks: Path, final: Path) -> D
             elif labels:
                 mask = final / folder / f"{picture.name}.png"
                 splits[split].append(Sample(picture.name, image, mask, labels))
+            else:
+                bare += 1
         problems += wrong
-    if config.classes is None:
-        return Dataset(tuple(CATEGORIES.values()), LICENCE, CITATION, splits, {}, problems)
-    return Dataset(config.classes, config.licence, config.citation, splits, {}, problems)
+        if bare:
+            remarks.append(f"{split}: {bare} of {len(pictures)} images show no object that counts: left out")
+    classes, licence, citation = tuple(CATEGORIES.values()), LICENCE, CITATION
+    if config.classes is not None:
+        classes, licence, citation = config.classes, config.licence, config.citation
+    return Dataset(classes, licence, citation, splits, {}, problems, remarks=remarks)
 
 
 def _paint_all(

@@ -8,18 +8,20 @@ by what its first line is separated by: commas, semicolons or tabs.
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from unicodedata import normalize
 
-from unia.data.samples import Dataset, Problem, Sample, distinct_names
+from unia.data.samples import Dataset, Problem, Sample, distinct_names, image_endings
 from unia.errors import UserError
+from unia.files import walk
 from unia.recipe import ImagesData
 from unia.system import of_system
 
 TABLE = "labels.csv"
+SHOWN = 3  # names in a line
 SPLITS = ("train", "val", "test")
 COLUMNS = ("image", "split", "labels")
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}  # of cells
@@ -34,7 +36,8 @@ def read(config: ImagesData, root: Path) -> Dataset:
     """
     splits: dict[str, list[Sample]] = {"train": [], "val": []}
     problems = []
-    for line, row in _rows(root / TABLE):
+    rows = _rows(root / TABLE)
+    for line, row in rows:
         try:
             split, sample = _sample(config, root, row)
         except UserError as error:
@@ -42,7 +45,27 @@ def read(config: ImagesData, root: Path) -> Dataset:
             problems.append(Problem(f"{root / TABLE}:{line}", str(error), row["split"], name))
         else:
             splits.setdefault(split, []).append(sample)
-    return Dataset(config.classes, config.licence, config.citation, _named(splits, root), {}, problems)
+    return Dataset(
+        config.classes,
+        config.licence,
+        config.citation,
+        _named(splits, root),
+        {},
+        problems,
+        remarks=list(_unlisted(root, splits)),
+    )
+
+
+def _unlisted(root: Path, splits: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
+    """The images in the folder that no row names."""
+    samples = [sample for of_split in splits.values() for sample in of_split]
+    listed = {path for sample in samples for path in (sample.image, sample.mask)}
+    endings = image_endings()
+    images = [root / name for name in sorted(walk(root)) if PurePosixPath(name).suffix.lower() in endings]
+    left = [path for path in images if path not in listed]
+    if left:
+        some = ", ".join(map(str, left[:SHOWN])) + (", ..." if len(left) > SHOWN else "")
+        yield f"{len(left)} of {len(images)} images and masks are in no row of {root / TABLE}: {some}"
 
 
 def _named(splits: Mapping[str, list[Sample]], root: Path) -> Mapping[str, list[Sample]]:

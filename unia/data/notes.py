@@ -16,6 +16,7 @@ DUPLICATES = "duplicates.csv"
 
 def notes(found: Dataset, checked: Checked, out: Path) -> Iterator[str]:
     """The lines, split by split; `out`: the prepared folder, which holds the lists that they name."""
+    yield from found.remarks
     for split, samples in checked.splits.items():
         seen = checked.seen[split]
         lines = [
@@ -26,6 +27,8 @@ def notes(found: Dataset, checked: Checked, out: Path) -> Iterator[str]:
             _ignored(split, samples, seen),
             _without_class(found, split, samples, seen),
             _turned(samples, seen),
+            _transparent(samples, seen),
+            _of_pages(samples, seen),
             _twice(checked, split, out),
         ]
         yield from (f"{split}: {line}" for line in lines if line)
@@ -108,6 +111,19 @@ def _turned(samples: Sequence[Sample], seen: Sequence[Seen]) -> str:
     turned = [sample.name for sample, fact in zip(samples, seen, strict=True) if fact.turned]
     what = "carry an EXIF orientation, which is not applied: the network sees their pixels as stored"
     return f"{len(turned)} of {_images(len(samples))} {what}: {_some(turned)}" if turned else ""
+
+
+def _transparent(samples: Sequence[Sample], seen: Sequence[Seen]) -> str:
+    """Viewers show another colour there than the one that lies below, which the network sees."""
+    found = [sample.name for sample, fact in zip(samples, seen, strict=True) if fact.transparent]
+    what = "have transparent pixels, of which the network sees the colours that no viewer shows"
+    return f"{len(found)} of {_images(len(samples))} {what}: {_some(found)}" if found else ""
+
+
+def _of_pages(samples: Sequence[Sample], seen: Sequence[Seen]) -> str:
+    found = [sample.name for sample, fact in zip(samples, seen, strict=True) if fact.pages > 1]
+    what = "hold several pages or frames, of which the first alone is used"
+    return f"{len(found)} of {_images(len(samples))} {what}: {_some(found)}" if found else ""
 
 
 def _twice(checked: Checked, split: str, out: Path) -> str:

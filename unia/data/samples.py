@@ -22,6 +22,10 @@ from unia.system import of_system
 
 IGNORE = 255
 NAME = 200  # bytes of a sample's name; a file system takes 255, with all that is written around it
+FORMATS = (  # of the images in a folder; Pillow opens others, to say what they are, which it cannot decode
+    *("AVIF", "BMP", "DIB", "FITS", "GIF", "JPEG", "JPEG2000", "MPO"),
+    *("PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
 COLUMNS = ("name", "image", "mask", "labels", "volume", "image_sha256", "mask_sha256")
 
 
@@ -81,6 +85,8 @@ class Dataset:
     labels_from: Literal["annotations", "masks"] = "annotations"
     protocol: str = ""
     tile: int | None = None
+    remarks: Sequence[str] = ()
+    """What the reader has left out, a line each."""
 
 
 def load_split(folder: Path, split: str) -> Split:
@@ -172,6 +178,11 @@ def write_label(path: Path, label: NDArray[np.uint8], colours: bool = True) -> N
     if colours:
         image.putpalette(voc_palette())
     image.save(path, format="PNG", optimize=False, compress_level=6)
+
+
+def image_endings() -> set[str]:
+    """What the names of images end with, in small letters."""
+    return {ending for ending, form in Image.registered_extensions().items() if form in FORMATS}
 
 
 def voc_palette() -> bytes:

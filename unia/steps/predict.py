@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from unia.data.checks import DEEP
 from unia.data.normalise import normalise, to_tensor
-from unia.data.samples import distinct_names, open_image, voc_palette, write_label
+from unia.data.samples import distinct_names, image_endings, open_image, voc_palette, write_label
 from unia.errors import UserError
 from unia.figures.maps import uncertainty
 from unia.files import atomic, names, sha256, write_json
@@ -29,10 +29,6 @@ from unia.steps.infer import base_size
 from unia.system import told
 
 PIXELS = 2**20  # labels of a larger image are decided at this size, far finer than the tokens, and enlarged
-FORMATS = (  # of the images in a folder; Pillow opens others, to say what they are, which it cannot decode
-    *("AVIF", "BMP", "DIB", "FITS", "GIF", "JPEG", "JPEG2000", "MPO"),
-    *("PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
-)
 FOLDERS = ("masks", "overlays", "uncertainty")
 TABLE = "predictions.json"
 SHINE = 0.5  # of an overlay's colour
@@ -157,7 +153,7 @@ def _images(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
 
     What else lies in a folder is counted and told.
     """
-    endings = {ending for ending, form in Image.registered_extensions().items() if form in FORMATS}
+    endings = image_endings()
     for path in paths:
         if not path.is_dir():
             yield path, Path(path.name)
