@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from tiny import prepared, run
 
 from unia.config import load
 from unia.recipe import Recipe
+from unia.steps.train import too_late
 from unia.training.objective import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +71,24 @@ def test_few_plans_in_a_whole_run() -> None:
     recipe = load(ROOT / "params.yaml").recipe("voc")
     plans = {Plan.at(iteration, recipe.losses, recipe.pseudo_label) for iteration in range(20000)}
     assert len(plans) == 4
+
+
+def test_losses_that_begin_when_training_is_over_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = ROOT / "params.yaml"
+    for setting, late in (
+        ("recipe.train.iterations=20000", []),
+        ("recipe.train.iterations=2002", []),
+        ("recipe.train.iterations=2001", ["segmentation", "energy"]),
+    ):
+        assert too_late(load(params, [setting]).recipe("voc")) == late
+    assert too_late(load(params, ["recipe.losses.energy={weight: 0, after: 10000000}"]).recipe("voc")) == []
+
+    data = prepared(tmp_path)
+    run(data, tmp_path / "out", "small.train.iterations=2", "small.losses.energy.after=0")
+    said = capsys.readouterr().err
+    assert "warning: train.iterations: 2 ends before segmentation counts;" in said
+    assert "lower losses.segmentation.after, or set its weight: 0" in said
+    run(data, tmp_path / "whole")
+    assert "ends before" not in capsys.readouterr().err

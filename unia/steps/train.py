@@ -17,6 +17,7 @@ from unia.recipe import Recipe
 from unia.training.deterministic import use_deterministic
 from unia.training.faults import explained
 from unia.training.loop import Diverged, fit
+from unia.training.objective import Plan
 from unia.training.optimiser import build_optimiser
 from unia.training.processes import Processes, check_shares, joined
 from unia.training.state import Row, State, States, identity
@@ -141,6 +142,18 @@ def _announce(
         say(f"train: goes on from iteration {saved.iteration}, saved in {saved.path}")
     elif changed := states.others():
         say(f"train: {states.folder} holds a state of other {' and '.join(changed)}; training starts anew")
+    if late := too_late(recipe):
+        say(
+            f"warning: train.iterations: {recipe.train.iterations} ends before {' and '.join(late)} counts; "
+            f"what a loss should teach is not learned: lower losses.{late[0]}.after, or set its weight: 0"
+        )
+
+
+def too_late(recipe: Recipe) -> list[str]:
+    """The losses that have a weight, but begin to count when training is over."""
+    last = Plan.at(recipe.train.iterations - 1, recipe.losses, recipe.pseudo_label)
+    weights = {name: getattr(recipe.losses, name).weight for name in type(recipe.losses).model_fields}
+    return [name for name, weight in weights.items() if weight > 0 and name not in last.active]
 
 
 def write(model: UniA, header: Header, rows: list[Row], out: Path) -> None:
