@@ -8,6 +8,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from pipeline import TABLE, traced
 from program import unia
 
 from unia.commands.screen import print_table, screen
@@ -94,3 +95,22 @@ def test_what_is_no_table_is_named(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=r"odd\.csv: is no table"):
         print_table(path, screen())
+
+
+def test_what_a_receipt_says_against_a_table_stands_above_its_numbers(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = traced(tmp_path_factory, tmp_path, monkeypatch) / "work"
+    first = unia(folder, "show", str(TABLE), "--html", "page.html")
+    for text in (first, (folder / "page.html").read_text(encoding="utf-8")):
+        assert "a trial (size: small), not to be compared with published numbers" in text
+        assert "warning" not in text
+    TABLE.write_text(TABLE.read_text().replace("41.234", "91.234"))
+    assert "warning: has changed since its step wrote it; see `unia trace --verify`\n" in (
+        unia(folder, "show", str(TABLE))
+    )
+    receipt = TABLE.with_name(f"{TABLE.name}.run.json")
+    receipt.write_text(receipt.read_text().replace("small", "full"))
+    assert "warning: nothing is known of these numbers: " in unia(folder, "show", str(TABLE))
+    receipt.unlink()
+    assert "warning" not in unia(folder, "show", str(TABLE))

@@ -8,8 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from unia.errors import UserError
+from unia.files import sha256
 from unia.steps.published import published, show_published
 from unia.steps.table import show
+from unia.tracking.receipt import find_receipt, made_hash, read_receipt
 
 ENDLESS = 10_000  # characters of a line that nobody looks at through a window
 
@@ -20,8 +23,13 @@ def screen() -> Console:
 
 
 def print_table(path: Path, console: Console, others: Path | None = None) -> None:
-    """A table, in as many blocks as the console needs; below it, what `others` holds of its split."""
+    """A table, in as many blocks as the console needs; below it, what `others` holds of its split.
+
+    Above it stands what its receipt says against its numbers.
+    """
     console.print(str(path), markup=False, soft_wrap=True)
+    for remark in _remarks(path):
+        console.print(remark, markup=False, soft_wrap=True)
     for block in _blocks(path, console):
         width = console.width
         console.width = max(width, _width(block, console))  # a terminal breaks what is longer, without loss
@@ -38,6 +46,23 @@ def page(paths: list[Path], others: Path) -> str:
     for path in paths:
         print_table(path, console, others)
     return console.export_html(inline_styles=True)
+
+
+def _remarks(path: Path) -> Iterator[str]:
+    """Why a table's numbers are no results, as far as its receipt tells."""
+    receipt = find_receipt(path)
+    if receipt is None:
+        return
+    try:
+        made = read_receipt(receipt)
+        as_made = made_hash(made, path) == sha256(path)
+    except (UserError, OSError) as error:
+        yield f"warning: nothing is known of these numbers: {error}"
+        return
+    if not as_made:
+        yield "warning: has changed since its step wrote it; see `unia trace --verify`"
+    if made["size"] == "small":
+        yield "a trial (size: small), not to be compared with published numbers"
 
 
 def _blocks(path: Path, console: Console) -> Iterator[Table]:
