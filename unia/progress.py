@@ -21,10 +21,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from unia.errors import without_passwords
+from unia.errors import UserError, without_passwords
 
 T = TypeVar("T")
 
+TIME = "%Y-%m-%d %H:%M:%S"
 STEP = 0.1  # plain lines: one for each tenth of the work ...
 SECONDS = 30.0  # ... and one at least this often
 
@@ -41,11 +42,16 @@ def say(message: str) -> None:
 
 @contextmanager
 def log_to(path: Path | None) -> Iterator[None]:
-    """Everything said or tracked meanwhile is also appended to `path`, with times; None: nowhere."""
+    """Everything said or tracked meanwhile is also appended to `path`, with times; None: nowhere.
+
+    UserError where `path` is a file that is no such log.
+    """
     global _log
     if path is None:
         yield
         return
+    if path.is_file() and path.stat().st_size and not _is_log(path):
+        raise UserError(f"{path}: is no log, which would be written at its end; name another file")
     with suppress(OSError):  # which the first line that is written says
         path.parent.mkdir(parents=True, exist_ok=True)
     before, _log = _log, path
@@ -149,6 +155,17 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Tra
     return Tracker(items, description, total)
 
 
+def _is_log(path: Path) -> bool:
+    """Whether a file begins as `_write` does; one that cannot be read is told when it is written."""
+    with suppress(OSError), path.open("rb") as file:
+        begin = file.read(len("2000-01-01 00:00:00"))
+        try:
+            time.strptime(begin.decode(), TIME)
+        except ValueError:
+            return False
+    return True
+
+
 def _write(message: str) -> None:
     """Append to the log; where that fails, once and for all, the step goes on without one."""
     global _log
@@ -156,7 +173,7 @@ def _write(message: str) -> None:
         return
     try:
         with _log.open("a", encoding="utf-8") as file:
-            print(time.strftime("%Y-%m-%d %H:%M:%S"), message, file=file)
+            print(time.strftime(TIME), message, file=file)
     except OSError as error:
         path, _log = _log, None
         say(f"warning: {path} is written no further: {error.strerror}")

@@ -127,3 +127,24 @@ def test_a_trial_does_not_replace_what_was_made_in_full(
     for step in ("download", "prepare"):  # the same for both
         make(step, "full")
         make(step, "small")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "card data train --out {}",
+        "show x_val.csv --html {}",
+        "crate x_val.csv {}",
+        "weights shapes --out {}",
+        "checkpoint import x.pth --out {}",
+        "checkpoint export x.safetensors --out {}",
+        "prepare shapes --raw raw.json --out data --log {}",
+    ],
+)
+def test_a_file_that_no_receipt_tells_of_is_not_replaced(command: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,split,labels")
+    (tmp_path / "params.yaml").write_bytes(PARAMS.read_bytes())
+    before = there(tmp_path)
+    (said,) = unia(tmp_path, *command.format("labels.csv").split(), code=1).splitlines()
+    assert said.startswith("unia: labels.csv: is "), said
+    assert there(tmp_path) == before

@@ -49,6 +49,7 @@ def entities(pipeline: Path) -> Entities:
 
 
 def crate() -> None:
+    OUT.unlink(missing_ok=True)
     result = CliRunner().invoke(app, ["crate", str(TABLE), str(OUT)])
     if isinstance(result.exception, UserError):
         raise result.exception

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from unia.commands.options import Dataset, Out, Split, reads_params, running
+from unia.commands.options import Dataset, NewFile, Split, reads_params, running
 from unia.config import Params
 
 app = typer.Typer()
@@ -47,7 +47,7 @@ def evaluate(
 def weights(
     params: Params,
     dataset: Dataset,
-    out: Out,
+    out: NewFile,
 ) -> None:
     """Fetch the backbone's pretrained weights through timm; write a file (.safetensors) for model.weights.
 
@@ -63,7 +63,7 @@ def weights(
 def import_checkpoint(
     params: Params,
     file: Annotated[Path, typer.Argument(help="A checkpoint of the reference, VOC or COCO form.")],
-    out: Out,
+    out: NewFile,
     dataset: Annotated[
         str | None,
         typer.Option("--dataset", help="Whose model it is; by default voc or coco, by its classes."),
@@ -88,7 +88,7 @@ def import_checkpoint(
 @checkpoint_app.command("export")
 def export_checkpoint(
     file: Annotated[Path, typer.Argument(help="One of our checkpoints.")],
-    out: Out,
+    out: NewFile,
     form: Annotated[Form, typer.Option("--form", help="The reference's form.")] = Form.voc,
 ) -> None:
     """Write one of our checkpoints in the reference's form (torch.save)."""

@@ -21,6 +21,14 @@ from unia.tracking.parents import lineage
 from unia.tracking.run import Run
 from unia.tracking.runs import step_run
 
+
+def vacant(path: Path | None) -> Path | None:
+    """A file to write that no receipt will tell of. UserError where one lies there: it may be anybody's."""
+    if path is not None and path.exists():
+        raise UserError(f"{path}: is there already; remove it, or name another place")
+    return path
+
+
 Dataset = Annotated[str, typer.Argument(help="A dataset of params.yaml.")]
 RunName = Annotated[
     str,
@@ -34,6 +42,7 @@ Log = Annotated[Path | None, typer.Option("--log", help="Also write what is show
 Data = Annotated[Path, typer.Option("--data", help="The prepared dataset's folder.")]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
 Out = Annotated[Path, typer.Option("--out", help="What to write.")]
+NewFile = Annotated[Path, typer.Option("--out", help="The new file to write.", callback=vacant)]
 Predictions = Annotated[Path, typer.Option("--predictions", help="The folder of `unia infer`.")]
 
 PartOf = Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unia.commands.options import vacant
 from unia.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def trace(
 @app.command()
 def crate(
     table: Table,
-    out: Annotated[Path, typer.Argument(help="The zip file to write.")],
+    out: Annotated[Path, typer.Argument(help="The new zip file to write.", callback=vacant)],
 ) -> None:
     """Pack a table and its provenance as an RO-Crate (Provenance Run Crate 0.5).
 

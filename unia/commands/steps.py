@@ -9,6 +9,7 @@ import typer
 from unia.commands.options import (
     Data,
     Dataset,
+    NewFile,
     Out,
     PartOf,
     Predictions,
@@ -16,6 +17,7 @@ from unia.commands.options import (
     Split,
     reads_params,
     running,
+    vacant,
 )
 from unia.config import Params, dataset_of
 from unia.files import alone
@@ -215,7 +217,7 @@ def table(
 def card(
     data: Annotated[Path, typer.Argument(help="The prepared dataset's folder.")],
     split: Annotated[str, typer.Argument(help="train, val or test.")],
-    out: Out,
+    out: NewFile,
 ) -> None:
     """Show what a split holds as a page (HTML): classes, sizes, labels, licence, hash."""
     from unia.data.card import page, read_card
@@ -273,7 +275,9 @@ def volumes(
 @app.command()
 def show(
     tables: Annotated[list[Path], typer.Argument(help="Tables of `unia table`.")],
-    html: Annotated[Path | None, typer.Option("--html", help="Also write them as a page (HTML).")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write them as a page (HTML).", callback=vacant)
+    ] = None,
     others: Annotated[Path, typer.Option("--published", help="Numbers that others have published.")] = Path(
         "docs/published.csv"
     ),
