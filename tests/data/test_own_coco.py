@@ -72,9 +72,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CocoData:
     return data
 
 
-def test_the_chapter_as_written(config: CocoData) -> None:
+def test_the_chapter_as_written(config: CocoData, capsys: pytest.CaptureFixture[str]) -> None:
     download("garden", config, RAW)
     prepare("garden", config, RAW, OUT)
+    assert "train: 1 of 3 images show no object that counts: left out\n" in capsys.readouterr().err
     train, val = load_split(OUT, "train"), load_split(OUT, "val")
     assert train.classes == ("rose", "tulip")
     assert [(s.name, s.image, s.labels) for s in train.samples] == [

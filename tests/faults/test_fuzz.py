@@ -97,7 +97,7 @@ def coco_json() -> bytes:
 
 
 def read_coco(path: Path) -> None:
-    pictures, _ = coco._pictures(path, "train")
+    pictures, _, _ = coco._pictures(path, "train")
     for picture in pictures:
         try:
             paint(COCO, picture.height, picture.width, picture.objects)

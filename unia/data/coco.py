@@ -136,11 +136,11 @@ def read(config: CocoData, roots: Sequence[Path], masks: Path, final: Path) -> D
     remarks: list[str] = []
     for split, table in tables.items():
         images = _images(roots, table)
-        pictures, wrong = _pictures(table, split, config.classes)
+        pictures, bare, wrong = _pictures(table, split, config.classes)
+        listed = len(pictures) + bare
         folder = Path("masks") / split
         painted = _paint_all(config, pictures, masks / folder, f"paint {split}")
         splits[split] = []
-        bare = 0
         for picture, (labels, reason) in zip(pictures, painted, strict=True):
             image = _image(images, picture.file)
             if reason:
@@ -152,7 +152,7 @@ def read(config: CocoData, roots: Sequence[Path], masks: Path, final: Path) -> D
                 bare += 1
         problems += wrong
         if bare:
-            remarks.append(f"{split}: {bare} of {len(pictures)} images show no object that counts: left out")
+            remarks.append(f"{split}: {bare} of {listed} images show no object that counts: left out")
     classes, licence, citation = tuple(CATEGORIES.values()), LICENCE, CITATION
     if config.classes is not None:
         classes, licence, citation = config.classes, config.licence, config.citation
@@ -192,8 +192,8 @@ def _write(config: CocoData, folder: Path, picture: _Picture) -> tuple[tuple[int
 
 def _pictures(
     path: Path, split: str, classes: Sequence[str] | None = None
-) -> tuple[list[_Picture], list[Problem]]:
-    """(the annotated images of an annotation file, by name; what is wrong with the file)."""
+) -> tuple[list[_Picture], int, list[Problem]]:
+    """(the annotated images of an annotation file, by name; how many others it lists; what is wrong)."""
     content = read_json(path)
     objects: dict[int, list[Object]] = defaultdict(list)
     strange: dict[str, int] = {}  # image -> category
@@ -227,7 +227,7 @@ def _pictures(
         Problem(path, f"image {image} has annotations, but is not among the images", split, str(image))
         for image in objects.keys() - names.keys()
     ]
-    return sorted(pictures, key=lambda picture: picture.file), wrong
+    return sorted(pictures, key=lambda picture: picture.file), len(files) - len(pictures), wrong
 
 
 def _names(files: Mapping[int, Path]) -> Mapping[int, str]:
