@@ -10,6 +10,7 @@ import sys
 INSTEAD = {
     "MPLBACKEND": "agg",  # a notebook names its own one, which is not installed here
     "MATPLOTLIBRC": os.devnull,  # the user's style, or LaTeX
+    "PYTHONSAFEPATH": "1",  # else processes that a step starts take a random.py of the project for Python's
 }
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # it sets this and the ranks; schedulers set the ranks alone
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")

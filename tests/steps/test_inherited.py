@@ -95,6 +95,17 @@ def test_a_step_heeds_no_notebook_scheduler_home_or_locale(tmp_path: Path) -> No
     assert list(tmp_path.glob(f"mlartifacts/*/{run}/artifacts/confusion.png"))
 
 
+def test_files_of_the_users_folder_are_no_modules_of_python(tmp_path: Path) -> None:
+    for name in ("random", "secrets", "queue"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not mine to import')")
+    start = "sys.exit(subprocess.call([sys.executable, '-m', 'unia', '--help']))"
+    code = f"import subprocess, sys; from unia.inherited import set_aside; set_aside(); {start}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def _latin(folder: Path) -> str:
     """The name of a locale that is not UTF-8; C's, which Python takes for UTF-8, where none can be made."""
     name = "en_US.ISO-8859-1"
