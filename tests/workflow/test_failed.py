@@ -61,6 +61,34 @@ def test_what_is_gone_is_made_again_with_all_that_follows(by_snakemake: Project,
     assert project.rules(TABLE) == []
 
 
+@pytest.mark.slow
+def test_a_change_is_noticed_without_snakemakes_records_and_whatever_a_users_profile_says(
+    by_snakemake: Project, tmp_path: Path
+) -> None:
+    project = by_snakemake.copy(tmp_path / "project")
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    lines = ("rerun-triggers: mtime", "ignore-incomplete: true", "drop-metadata: true")
+    (profile / "config.yaml").write_text("\n".join(lines))
+    project.environment["SNAKEMAKE_PROFILE"] = str(profile)
+    remove(project.folder / ".snakemake")
+    assert project.rules(TABLE) == []
+    project.set("recipe.crf.iterations=5")
+    assert project.rules(TABLE) == ["crf", "score", "table"]
+
+
+@pytest.mark.slow
+def test_a_step_run_by_hand_with_other_settings_is_run_again(by_snakemake: Project, tmp_path: Path) -> None:
+    project = by_snakemake.copy(tmp_path)
+    val = "results/shapes/val"
+    inputs = ("--data", "data/shapes", "--predictions", f"{val}/predictions")
+    crf = ("crf", "shapes", "--split", "val", *inputs, "--out", f"{val}/crf")
+    project.unia(*crf, "--set", "recipe.crf.iterations=5")
+    assert project.rules(TABLE) == ["crf", "score", "table"]
+    project.unia(*crf)
+    assert project.rules(TABLE) == ["score", "table"]
+
+
 @pytest.mark.parametrize(
     ("step", "last"),
     [("download", "data"), ("prepare", "data"), ("train", "train"), ("infer", "infer"), ("crf", "crf")]

@@ -52,3 +52,21 @@ def test_a_trial_is_refused_before_the_full_results_are_removed(
     assert "Traceback" not in done.stdout
     assert (train / "checkpoint.safetensors").exists()
     assert before == []
+
+
+def test_what_its_user_has_put_into_a_results_folder_is_not_removed(
+    by_snakemake: Project, tmp_path: Path
+) -> None:
+    project = by_snakemake.copy(tmp_path)
+    note = tmp_path / "results/shapes/val/crf/notes.txt"
+    note.write_text("seen by eye")
+    assert project.rules(TABLE) == []
+    project.set("recipe.crf.iterations=5")
+    again = ("snakemake", "--cores", "1", "--quiet", "all", "--", "results/shapes/val/crf")
+    done = project.run(*again)
+    assert done.returncode != 0
+    assert "results/shapes/val/crf/notes.txt: no step has made it, and it would be removed" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert note.read_text() == "seen by eye"
+    note.rename(tmp_path / "notes.txt")
+    project.ok(*again)

@@ -41,7 +41,7 @@ def keep_full(step: str, size: str, outputs: Iterable[Path]) -> None:
     if size != "small" or set(behind(step)) == {"data"}:
         return
     for path in outputs:
-        if _receipt(path).get("size") == "full":
+        if made_of(path).get("size") == "full":
             raise UserError(
                 f"{path}: was made in full (size: full), and a trial (size: small) would replace it; "
                 "make the trial in another copy of the project, or move the full results away"
@@ -56,9 +56,20 @@ def check_weights(params: Params, name: str, outputs: Iterable[Path]) -> None:
     weights = params.recipe(name).model.weights_file
     if weights is None or weights.exists():
         return
-    made = [_receipt(path).get("params", {}).get("model", {}).get("weights") for path in outputs]
+    made = [made_of(path).get("params", {}).get("model", {}).get("weights") for path in outputs]
     if any(known != params.recipe(name).model.weights for known in made):
         raise UserError(f"{name}: model.weights: {weights} does not exist")
+
+
+def check_added(folder: Path) -> None:
+    """UserError where somebody has added a file to a folder that a step has made, as its receipt tells."""
+    listed = _made(folder).get(folder.name)
+    added = [] if listed is None or not folder.is_dir() else [n for n in names(folder) if n not in listed]
+    if added:
+        raise UserError(
+            f"{folder / added[0]}: no step has made it, and it would be removed with its folder, which is to "
+            "be made again; move it elsewhere"
+        )
 
 
 def _others(outputs: Mapping[str, Path]) -> Path | None:
@@ -88,7 +99,7 @@ def _made(first: Path) -> dict[str, dict[str, str] | None]:
         return {}
 
 
-def _receipt(path: Path) -> Receipt:
+def made_of(path: Path) -> Receipt:
     """The receipt of what lies at `path`; {} where nothing does, or none tells of it."""
     receipt = find_receipt(path) if _there(path) else None
     try:

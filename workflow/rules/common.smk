@@ -7,13 +7,15 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
 
 from unia.config import dataset_of, load, settings_between
 from unia.errors import UserError
 from unia.recipe import STEPS, behind
 from unia.steps.source import look, look_at_weights, source_file, weights_state
-from unia.tracking.owned import check_weights, keep_full
+from unia.tracking.outdated import outdated
+from unia.tracking.owned import check_added, check_weights, keep_full
 
 
 def typed(value, written=None):
@@ -41,9 +43,12 @@ if SETTINGS:
     shell.prefix(f"export UNIA_SET={ASSIGNED}; ")
 
 
-# Before the machine's own squeue: what Snakemake reads of preempted jobs.
+# Before the machine's own squeue: what Snakemake reads of preempted jobs. And a random.py of the user's, in this
+# folder, is none of Python's: Snakemake starts itself there again for a job of a cluster.
 SLURM = f"{workflow.basedir}/workflow/slurm"
-os.environ.update(PATH=os.pathsep.join([SLURM, *os.get_exec_path()]))
+os.environ.update(
+    PATH=os.pathsep.join([SLURM, *os.get_exec_path()]), PYTHONSAFEPATH="1"
+)
 
 
 def parameters(run, step):
@@ -58,9 +63,12 @@ def parameters(run, step):
 
 def sections(step):
     """The parameters that each rule declares, so that it runs again where one of them changes."""
-    return lambda wildcards: parameters(
-        getattr(wildcards, "run", None) or wildcards.dataset, step
-    )
+    return lambda wildcards: parameters(run_of(wildcards), step)
+
+
+def run_of(wildcards):
+    """The run that a job belongs to: a training, or its dataset's own."""
+    return getattr(wildcards, "run", None) or wildcards.dataset
 
 
 @cache
@@ -126,21 +134,47 @@ def ask(job):
         raise SystemExit(f"unia: {error}")
 
 
+def made_otherwise(job):
+    """Whether what lies there was made of other parameters or weights, as its receipt tells."""
+    return job.rule.name in STEPS and outdated(
+        job.rule.name,
+        PARAMS.recipe(run_of(job.wildcards)),
+        Path(job.output[0]),
+    )
+
+
 CUT_OFF = PersistenceBase.incomplete
 
 
 async def incomplete(records, job):
     """What Snakemake takes for incomplete, and makes again: files whose making was cut off, and with these lines also
-    those of which something behind them is gone, as a failed step leaves it. Nobody else asks for that to be made.
+    those of which something behind them is gone, as a failed step leaves it, and those whose receipt tells of other
+    parameters. Nobody else asks for the one to be made, and records of the other may be lost.
     """
     ask(job)
     kept = set(job.input) - set(records.dag.temp_input(job))
-    if all([await file.exists() for file in kept]):
+    if not made_otherwise(job) and all([await file.exists() for file in kept]):
         return await CUT_OFF(records, job)
     return [file for file in job.output if await file.exists()]
 
 
 PersistenceBase.incomplete = incomplete
+
+
+REMOVE_OUTPUT = Job.remove_existing_output
+
+
+async def remove_output(job):
+    """Remove what a job will make again, but not with files that its user has put there."""
+    try:
+        for file in job.output if job.rule.name in STEPS else ():
+            check_added(Path(file))
+    except UserError as error:
+        raise WorkflowError(str(error))
+    await REMOVE_OUTPUT(job)
+
+
+Job.remove_existing_output = remove_output
 
 
 wildcard_constraints:
