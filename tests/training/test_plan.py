@@ -88,7 +88,7 @@ def test_losses_that_begin_when_training_is_over_are_told(
     data = prepared(tmp_path)
     run(data, tmp_path / "out", "small.train.iterations=2", "small.losses.energy.after=0")
     said = capsys.readouterr().err
-    assert "warning: train.iterations: 2: training is over before segmentation begin to count" in said
-    assert "lower losses.segmentation.after, or set weight: 0" in said
+    assert "warning: train.iterations: 2: training is over before these losses count, and what" in said
+    assert "not learned: segmentation; lower losses.segmentation.after" in said
     run(data, tmp_path / "whole")
     assert "is over before" not in capsys.readouterr().err
