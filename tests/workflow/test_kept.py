@@ -62,7 +62,7 @@ def test_what_its_user_has_put_into_a_results_folder_is_not_removed(
     note.write_text("seen by eye")
     assert project.rules(TABLE) == []
     project.set("recipe.crf.iterations=5")
-    again = ("snakemake", "--cores", "1", "--quiet", "all", "--", "results/shapes/val/crf")
+    again = ("snakemake", "--cores", "1", "--", "results/shapes/val/crf")
     done = project.run(*again)
     assert done.returncode != 0
     assert "results/shapes/val/crf/notes.txt: no step has made it, and it would be removed" in done.stdout

@@ -144,8 +144,8 @@ def _announce(
         say(f"train: {states.folder} holds a state of other {' and '.join(changed)}; training starts anew")
     if late := too_late(recipe):
         say(
-            f"warning: train.iterations: {recipe.train.iterations}: training is over before these losses count, "
-            f"and what they teach is not learned: {', '.join(late)}; lower losses.{late[0]}.after"
+            f"warning: train.iterations: {recipe.train.iterations}: training is over before these losses "
+            f"count, and what they teach is not learned: {', '.join(late)}; lower losses.{late[0]}.after"
         )
 
 
