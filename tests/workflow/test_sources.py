@@ -13,6 +13,7 @@ from project import Project
 FOLDER = "data/flowers"
 STATE = "data/raw/flowers.source.json"
 DOWNLOAD = "download@flowers"
+ALL = ("download", "prepare", "train", "infer", "crf", "score", "table")
 
 
 @pytest.fixture
@@ -41,6 +42,19 @@ def test_a_corrected_label_is_noticed_by_both_tools_and_no_sync_blesses_old_resu
     done = project.run("unia", "sync", "--to", "snakemake")
     assert done.returncode == 1
     assert "DVC would still run download@flowers" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_fresh_project_plans_several_datasets_and_a_file_of_weights(project: Project) -> None:
+    """What they hold is written down while Snakemake builds its graph, after it has listed the folders."""
+    weights = project.folder / "vit.safetensors"
+    weights.write_bytes(b"not read yet")
+    project.set("small.model.weights=vit.safetensors")
+    tables = [f"results/{dataset}_val.csv" for dataset in ("shapes", "flowers")]
+    rules = project.rules(*tables)
+    assert {rule: rules.count(rule) for rule in rules} == dict.fromkeys(ALL, 2)
+    (project.folder / "data/raw/shapes.source.json").rename(project.folder / "away.json")
+    assert sorted(project.rules(*tables)) == sorted(rules)
 
 
 def relabel(table: Path, old: str, new: str, time: int | None = None) -> int:

@@ -80,7 +80,7 @@ def looked_at(dataset):
         look(dataset, PARAMS.recipe(dataset).data, source_file(dataset))
     except UserError as error:
         raise SystemExit(f"unia: {error}")
-    return str(source_file(dataset))
+    return known(source_file(dataset))
 
 
 @cache
@@ -93,7 +93,13 @@ def weights(run):
         look_at_weights(run, model, weights_state(run))
     except UserError as error:
         raise SystemExit(f"unia: {error}")
-    return str(weights_state(run))
+    return known(weights_state(run))
+
+
+def known(path):
+    """A file that was written while the graph is built: Snakemake may have listed its folder before."""
+    workflow.iocache.exists_local[str(path)] = True
+    return str(path)
 
 
 def prepared(wildcards):
