@@ -85,8 +85,9 @@ def test_the_commands_of_a_trace_give_the_same_bytes(shapes: Project, tmp_path: 
 
 
 def test_an_exported_and_imported_checkpoint_gives_the_same_table(shapes: Project) -> None:
-    trained, exported = "results/shapes/train/checkpoint.safetensors", "exported.pth"
+    trained = "results/shapes/train/checkpoint.safetensors"
     for form in ("voc", "coco"):
+        exported = f"exported_{form}.pth"
         shapes.unia("checkpoint", "export", trained, "--form", form, "--out", exported)
         out = f"results/again_{form}"
         shapes.unia("evaluate", exported, "--dataset", "shapes", "--split", "val", "--out", out)
