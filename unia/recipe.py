@@ -34,6 +34,7 @@ Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
+Precision = Literal["bf16", "float32"]
 Mirrors = tuple[Annotated[str, Field(pattern=r"^(https?|file)://"), AfterValidator(_public)], ...]
 Classes = Annotated[
     tuple[str, ...], Field(min_length=1, max_length=MOST_CLASSES), AfterValidator(class_names)
@@ -170,7 +171,7 @@ class Train(Section):
     jitter: tuple[Weight, Weight, Weight, Annotated[float, Field(ge=0, le=0.5)]]
     jitter_probability: Fraction
     train_affinity_bias: bool
-    precision: Literal["bf16", "float32"]
+    precision: Precision
     workers: Count
     log_every: Positive
     save_every: Positive
@@ -189,6 +190,7 @@ class Infer(Section):
     crop: Positive
     scales: Scales
     batch: Positive
+    precision: Precision
 
 
 class Crf(Section):

@@ -14,11 +14,12 @@ from unia.figures.about import about
 from unia.figures.bars import class_bars
 from unia.figures.co_occurrence import co_occurrence, false_activation, together
 from unia.figures.curves import learning_curves
-from unia.figures.maps import maps, uncertainty
+from unia.figures.maps import maps
 from unia.figures.ranking import chosen, image_miou, worst
 from unia.files import sha256, write_json
 from unia.model.checkpoint import Header, save_checkpoint
 from unia.model.network import UniA, build
+from unia.model.uncertainty import uncertainty
 from unia.steps.crf import crf
 from unia.steps.download import download
 from unia.steps.figures import LABELS, figures, image_figures, write_figures
@@ -121,7 +122,7 @@ def test_the_token_is_where_the_cam_is_strongest() -> None:
 def test_a_token_left_out_is_uncertain() -> None:
     log_variance = torch.full((1, 6, 8), -30.0)
     log_variance[0, 4] = 30  # row 1, column 1 of 2 x 3
-    np.testing.assert_allclose(uncertainty(log_variance, (2, 3)), [[0, 0, 0], [0, 1, 0]], atol=1e-6)
+    np.testing.assert_allclose(uncertainty(log_variance[0], (2, 3)), [[0, 0, 0], [0, 1, 0]], atol=1e-6)
 
 
 def test_every_figure_is_drawn_and_names_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +144,7 @@ def test_every_figure_is_drawn_and_names_its_run(tmp_path: Path, monkeypatch: py
     )
     write_figures(drawn, Path("figures"))
     names = {"learning_curves", "class_iou", "confusion", "co_occurrence", "chosen", "worst"}
+    names |= {"sizes", "thresholds", "wrong_pixels"}
     assert {path.stem for path in Path("figures").iterdir()} == names
     for name in names:
         assert np.asarray(Image.open(f"figures/{name}.png").convert("L")).std() > 5

@@ -10,7 +10,7 @@ from unia.data.samples import Dataset, Sample, write_dataset, write_label
 from unia.files import sha256
 
 CLASSES = ("RV", "Myo", "LV")
-KINDS = ("cam", "cam_aux", "affinity", "mutual", "seg", "seg_ms")
+KINDS = ("cam", "cam_aux", "affinity", "mutual", "seg", "seg_ms", "seg_ms_filtered")
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from unia.files import sha256_tree
 from unia.model.checkpoint import Header, save_checkpoint
 from unia.recipe import Infer
 from unia.steps import infer as module
+from unia.steps import predictions
 from unia.steps.crf import crf
-from unia.steps.infer import Prediction, infer
+from unia.steps.infer import infer
 from unia.steps.part import WHOLE, Part
+from unia.steps.predictions import Prediction
 from unia.steps.train import start
 
 BATCH = 4
@@ -58,14 +60,14 @@ def cut_off(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, after: int) 
 def predicted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the images that are predicted from now on."""
     names: list[str] = []
-    predict = module._predict
+    predict = predictions._predict
 
     def noted(*arguments: object) -> list[Prediction]:
         found = predict(*arguments)  # type: ignore[arg-type]
         names.extend(one.name for one in found)
         return found
 
-    monkeypatch.setattr(module, "_predict", noted)
+    monkeypatch.setattr(predictions, "_predict", noted)
     return names
 
 

@@ -134,7 +134,8 @@ def test_single_images_and_objects_by_size(small: Small, tmp_path: Path) -> None
 def test_kinds_that_need_labels_may_be_missing_the_others_not(small: Small) -> None:
     for kind in KINDS[:4]:
         (small.predictions / kind).rename(small.predictions / f"no_{kind}")
-    assert list(json.loads(run(small).read_text())["kinds"]) == ["seg", "seg_ms", "seg_ms_crf"]
+    kinds = json.loads(run(small).read_text())["kinds"]
+    assert list(kinds) == ["seg", "seg_ms", "seg_ms_filtered", "seg_ms_crf"]
     (small.predictions / "seg_ms" / "p2_s0.png").unlink()
     with pytest.raises(UserError, match=r"seg_ms/p2_s0\.png: the prediction is missing"):
         run(small)

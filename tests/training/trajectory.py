@@ -45,6 +45,7 @@ TOY = {
     "train.iterations": ITERATIONS,
     "train.lr": 2.0e-4,
     "train.head_lr": 2.0e-3,
+    "train.precision": "float32",
 }
 # The published switches, brought forward; thresholds, scales and weights are those of params.yaml.
 SWITCHES: Mapping[str, Mapping[str, object]] = {

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from project import SHARED, TABLE, TINY, Project
 
-KINDS = ["cam", "cam_aux", "affinity", "mutual", "seg", "seg_ms", "seg_ms_crf"]
+KINDS = [
+    *("cam", "cam_best", "cam_aux", "affinity", "mutual"),
+    *("seg", "seg_ms", "seg_ms_filtered", "seg_ms_crf"),
+]
+SIGNALS = [f"wrong pixels, by {signal}" for signal in ("uncertainty", "entropy", "foreground")]
 OR = "# or, for all of the steps:"  # before the line of --rerun that Snakemake runs
 
 pytest_plugins = "computed"
@@ -22,9 +26,10 @@ def shapes(by_snakemake: Project, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_the_table_has_a_row_for_each_kind_of_prediction(shapes: Project) -> None:
     rows = read(shapes.folder / TABLE)
-    assert [row["prediction"] for row in rows] == KINDS
+    assert [row["prediction"] for row in rows] == [*KINDS, *SIGNALS]
     assert all(row["images"] == "6" for row in rows)
-    assert all(0 <= float(row["mIoU"]) <= 100 for row in rows)
+    assert all(0 <= float(row["mIoU"]) <= 100 for row in rows[: len(KINDS)])
+    assert all(0 <= float(row["AUROC low"]) <= float(row["AUROC high"]) <= 100 for row in rows[len(KINDS) :])
     assert "IoU star" in rows[0]
     assert "seg_ms_crf" in shapes.ok("unia", "show", TABLE)
 
@@ -158,7 +163,7 @@ def test_real_data(dataset: str, some: Callable[[Path], Path], columns: list[str
         project.unia(*step)
     rows = read(project.folder / f"results/{dataset}_val.csv")
     constant = [f"all_{name}" for name in ("background", "RV", "Myo", "LV") if dataset == "acdc"]
-    assert [row["prediction"] for row in rows] == [*KINDS, *constant]
+    assert [row["prediction"] for row in rows] == [*KINDS, *constant, *SIGNALS]
     assert set(columns) <= set(rows[0])
 
 

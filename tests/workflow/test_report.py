@@ -8,7 +8,10 @@ from project import Project
 
 from unia.files import read_json
 
-FIGURES = ["chosen", "class_iou", "co_occurrence", "confusion", "learning_curves", "worst"]
+FIGURES = [
+    *("chosen", "class_iou", "co_occurrence", "confusion", "learning_curves"),
+    *("sizes", "thresholds", "worst", "wrong_pixels"),
+]
 
 pytest_plugins = "computed"
 pytestmark = pytest.mark.slow

@@ -11,6 +11,7 @@ from torch import Tensor
 from unia.model.cam import multi_scale_cams
 from unia.model.network import UniA
 from unia.model.segment import resized
+from unia.model.uncertainty import uncertainty
 from unia.refine.resize import resize
 
 Map = NDArray[np.float32]
@@ -42,24 +43,18 @@ def maps(
         _strongest(cams[0], labels)
         for cams in multi_scale_cams(model, seen, scales, (output.features, output.features_aux))
     )
+    unsure = None
+    if output.log_variance is not None:
+        unsure = _array(uncertainty(output.log_variance[0], grid))
     place = int(resize(cam[None, None], grid).argmax())
     size = (image.shape[-2], image.shape[-1])
     return Maps(
         cam=_array(resize(cam[None, None], size)[0, 0]),
         cam_aux=_array(resize(cam_aux[None, None], size)[0, 0]),
-        uncertainty=None if output.log_variance is None else _array(uncertainty(output.log_variance, grid)),
+        uncertainty=unsure,
         affinity=_array(output.affinity[0, place].unflatten(0, grid)),
         token=(place // grid[1], place % grid[1]),
     )
-
-
-def uncertainty(log_variance: Tensor, grid: tuple[int, int]) -> Tensor:
-    """How much of each token the network leaves out: h w in (0, 1), of a log-variance 1 N D.
-
-    A token counts as token * (1 - sigmoid(log-variance)) where others attend to it (method section 1);
-    this is the mean over D of that sigmoid.
-    """
-    return log_variance[0].float().sigmoid().mean(-1).unflatten(0, grid)
 
 
 def _strongest(cams: Tensor, labels: Tensor | None) -> Tensor:

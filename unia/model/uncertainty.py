@@ -51,6 +51,15 @@ class Uncertainty(nn.Module):
         return F.max_pool2d(square, window, window).flatten(2).transpose(1, 2)
 
 
+def uncertainty(log_variance: Tensor, grid: tuple[int, int]) -> Tensor:
+    """u, how much of each token the network leaves out: h w in (0, 1), of an image's log-variance N D.
+
+    A token counts as token * (1 - sigmoid(log-variance)) where others attend to it (method section 1);
+    this is the mean over D of that sigmoid.
+    """
+    return log_variance.float().sigmoid().mean(-1).unflatten(0, grid)
+
+
 class Branch(nn.Module):
     """Channel part plus spatial part of E, and the MLP that follows it."""
 

@@ -15,6 +15,7 @@ from unia.data.normalise import levels
 from unia.refine.affinity import along, present_softmax, with_background
 from unia.refine.par import par_weights, refine
 from unia.refine.resize import resize
+from unia.sweep import LEVELS
 
 IGNORED = 255
 
@@ -34,6 +35,17 @@ def cam_label_background(cams: Tensor, labels: Tensor, background: float) -> Ten
     """The strongest present class where it exceeds `background`, else 0 (evaluation): B x H x W, int64."""
     strength, label = _strongest(cams, labels)
     return label.masked_fill(strength <= background, 0)
+
+
+@torch.no_grad()
+def cam_levels(cams: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The strongest present class at each pixel, and its strength in `LEVELS` levels: both B x H x W, int64.
+
+    The strength exceeds k / LEVELS exactly where the level exceeds k, for whole k: so that
+    `cam_label_background` follows from these two for every such threshold. Arguments as there.
+    """
+    strength, label = _strongest(cams, labels)
+    return label, (strength * LEVELS).ceil().long()
 
 
 def _strongest(cams: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from unia.errors import UserError
 from unia.files import write_text
+from unia.kinds import KINDS
 from unia.progress import track
-from unia.steps.score import KINDS
 from unia.system import of_system
 
 DRAWS = 2000

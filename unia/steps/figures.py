@@ -15,12 +15,16 @@ from unia.figures.curves import learning_curves
 from unia.figures.maps import maps
 from unia.figures.panels import Row, panels
 from unia.figures.ranking import chosen, image_miou, worst
-from unia.files import atomic
+from unia.figures.sizes import sizes
+from unia.figures.thresholds import thresholds
+from unia.figures.wrong_pixels import wrong_pixels
+from unia.files import atomic, read_json
 from unia.model.checkpoint import load
 from unia.model.network import UniA
 from unia.progress import track
 from unia.recipe import Infer, PseudoLabel
-from unia.steps.infer import Images, base_size
+from unia.steps.infer import Images
+from unia.steps.predictions import base_size
 from unia.steps.table import confusion_figure
 
 SHOWN = 6  # images of a panel
@@ -30,8 +34,9 @@ ROW = "; red: the token whose affinity is shown; uncertainty and affinity have e
 
 
 def figures(scores: Path, losses: Path, data: Path, of: About) -> dict[str, Figure]:
-    """The figures that need no network, by name."""
-    return {
+    """The figures that need no network, by name; some only where what they show was scored."""
+    document = read_json(scores)
+    drawn = {
         "learning_curves": captioned(
             learning_curves(losses),
             "Learning rate and losses over the iterations; loss is the weighted sum of those after it",
@@ -44,7 +49,14 @@ def figures(scores: Path, losses: Path, data: Path, of: About) -> dict[str, Figu
             "Does a class light up on its companions? Each point is an ordered pair of classes",
             of,
         ),
+        "sizes": captioned(sizes(document), "IoU of objects by the share of the image they cover", of),
     }
+    if "thresholds" in document:
+        drawn["thresholds"] = captioned(thresholds(document), "mIoU of the CAM over its threshold", of)
+    if "wrong_pixels" in document:
+        seen = "What tells wrong pixels? Each curve is a signal, from its highest value to its lowest"
+        drawn["wrong_pixels"] = captioned(wrong_pixels(document), seen, of)
+    return drawn
 
 
 def image_figures(

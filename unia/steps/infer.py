@@ -1,53 +1,30 @@
-"""`unia infer`: every kind of prediction for a split, as label maps, and logits for the CRF.
-
-Kinds: cam, cam_aux, affinity and mutual need the image-level labels; seg (one scale) and seg_ms do not.
-"""
+"""`unia infer`: every kind of prediction for a split, as label maps, and logits for the CRF."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import groupby
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unia.data.normalise import normalise, to_tensor
 from unia.data.samples import Split, load_split, read_image, write_label
 from unia.errors import UserError
-from unia.files import atomic, resumed, sha256
+from unia.files import atomic, resumed, sha256, write_json
 from unia.identity import digest, of_code, of_parameters, of_split
-from unia.model.cam import multi_scale_cams
 from unia.model.checkpoint import load, read_header
-from unia.model.network import UniA
-from unia.model.segment import resized, scale_maps
 from unia.progress import say, track
 from unia.recipe import Infer, PseudoLabel
-from unia.refine.affinity import affinity_label
-from unia.refine.logits import logits_at
-from unia.refine.pseudo_label import cam_label_background, mutual
-from unia.refine.resize import resize
 from unia.steps.parallel import cores
 from unia.steps.part import WHOLE, Part
+from unia.steps.predictions import Item, Prediction, made_with, predict
 
 WAITING = 64  # predictions that wait to be written
-CODE = ("data", "model", "refine", "steps/infer.py")  # decides what is predicted
-
-Item = tuple[str, Tensor, Tensor | None]
-"""Name, normalised image 3 H W, image-level labels C or None."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is stored of one image: label maps H W by kind, and its segmentation logits at each scale."""
-
-    name: str
-    labels: Mapping[str, NDArray[np.uint8]]
-    logits: tuple[NDArray[np.float16], ...]  # C+1 h w, one for each scale
+CODE = ("data", "model", "refine", "steps/infer.py", "steps/predictions.py")  # decides what is predicted
 
 
 def infer(
@@ -61,10 +38,12 @@ def infer(
 ) -> None:
     """Predict the split of the prepared folder `data` and write the folder `out`.
 
-    `out/<kind>/<name>.png`, and `out/logits/<name>.npz`: float16, C+1 h w for each scale, as small as the
-    network gives them (`unia.refine.logits` makes the image's of them). What an interrupted run of the same
-    settings, checkpoint, data and code had finished, or its parts, is kept. Raises UserError where the
-    checkpoint was trained on other classes.
+    `out/<kind>/<name>.png`; `out/cam_class` and `out/cam_level` (`unia.refine.pseudo_label.cam_levels`);
+    `out/logits/<name>.npz`: float16, C+1 h w for each scale, as small as the network gives them
+    (`unia.refine.logits` makes the image's of them); `out/uncertainty/<name>.npy`: u of each token, float32;
+    and `out/made_with.json`: what each kind is made with. What an interrupted run of the same settings,
+    checkpoint, data and code had finished, or its parts, is kept. Raises UserError where the checkpoint was
+    trained on other classes.
     """
     samples = load_split(data, split)
     trained_on = read_header(checkpoint).classes
@@ -79,6 +58,7 @@ def infer(
     made_of = digest(settings, sha256(checkpoint), of_split(data, split), of_code(*CODE))
     share = part.share(batches_of(len(samples.samples), config.batch))
     with resumed(out, made_of, part.whole) as folder, ThreadPoolExecutor(cores()) as pool:
+        write_json(folder / "made_with.json", made_with(pseudo_label, config))
         batches = unfinished(share, samples, folder)
         left, total = sum(map(len, batches)), sum(map(len, share))
         if left < total:
@@ -117,19 +97,6 @@ def unfinished(batches: Sequence[list[int]], samples: Split, folder: Path) -> li
     return [batch for batch in batches if not all(done[i] for i in batch)]
 
 
-def base_size(image: Tensor, crop: int, tile: int | None, patch: int) -> tuple[int, int]:
-    """(height, width) that the network sees `image`, 3 H W, at: a square of side `crop`.
-
-    Where training saw tiles, a tile's area becomes that square, and the image keeps its shape: what it
-    shows is as large as in training. The size is then a multiple of 4 patches, so that scales in quarters
-    fit the patches too.
-    """
-    if tile is None:
-        return crop, crop
-    height, width = (4 * patch * max(1, round(side * crop / tile / (4 * patch))) for side in image.shape[-2:])
-    return height, width
-
-
 class Images(Dataset[Item]):
     """The items of a split."""
 
@@ -148,64 +115,6 @@ class Images(Dataset[Item]):
         return sample.name, normalise(to_tensor(read_image(sample.image))), labels
 
 
-def predict(
-    model: UniA,
-    batch: list[Item],
-    tile: int | None,
-    pseudo_label: PseudoLabel,
-    config: Infer,
-    device: torch.device,
-) -> Iterator[Prediction]:
-    """All kinds of prediction for a batch of images of any sizes; `tile`: see `base_size`."""
-
-    def seen_at(item: Item) -> tuple[int, int]:
-        return base_size(item[1], config.crop, tile, model.backbone.patch)
-
-    for base, alike in groupby(batch, seen_at):
-        yield from _predict(model, list(alike), base, pseudo_label, config, device)
-
-
-@torch.inference_mode()
-def _predict(
-    model: UniA,
-    batch: list[Item],
-    base: tuple[int, int],
-    pseudo_label: PseudoLabel,
-    config: Infer,
-    device: torch.device,
-) -> list[Prediction]:
-    """The predictions for images that the network sees at one size, `base`: (height, width)."""
-    images = [image.to(device) for _, image, _ in batch]
-    found: list[dict[str, Tensor]] = [{} for _ in batch]
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        seen = resized(images, base)
-        output = model(seen)
-        known = (output.features, output.features_aux)
-        cams, cams_aux = multi_scale_cams(model, seen, pseudo_label.cam_scales, known)
-        maps = scale_maps(model, images, base, config.scales)
-    grid = (output.features.shape[-2], output.features.shape[-1])
-    background, radius = pseudo_label.background, pseudo_label.radius
-    beside = pseudo_label.affinity_background
-    predictions = []
-    for i, (name, image, labels) in enumerate(batch):
-        size = (image.shape[-2], image.shape[-1])
-        if labels is not None:
-            present = labels[None].to(device)
-            cam, cam_aux = resize(cams[i : i + 1], size), resize(cams_aux[i : i + 1], size)
-            affinity = output.affinity[i : i + 1].float()
-            found[i]["cam"] = cam_label_background(cam, present, background)
-            found[i]["cam_aux"] = cam_label_background(cam_aux, present, background)
-            found[i]["affinity"] = affinity_label(cam, present, affinity, grid, beside, radius)
-            found[i]["mutual"] = mutual(found[i]["cam"], found[i]["cam"], found[i]["affinity"], late=True)
-        found[i]["seg"] = resize(output.seg_logits[i : i + 1].float(), size).max(1).indices
-        scales = [scale[i] for scale in maps]
-        found[i]["seg_ms"] = logits_at(scales, size)[None].max(1).indices
-        labels_of = {kind: label[0].to(torch.uint8).cpu().numpy() for kind, label in found[i].items()}
-        logits = tuple(scale.half().cpu().numpy() for scale in scales)
-        predictions.append(Prediction(name, labels_of, logits))
-    return predictions
-
-
 def _logits(folder: Path, name: str) -> Path:
     return folder / "logits" / f"{name}.npz"
 
@@ -215,5 +124,14 @@ def _write(folder: Path, prediction: Prediction) -> None:
     for kind, label in prediction.labels.items():
         with atomic(folder / kind / f"{prediction.name}.png") as temporary:
             write_label(temporary, label)
+    if prediction.uncertainty is not None:
+        with atomic(folder / "uncertainty" / f"{prediction.name}.npy") as temporary:
+            temporary.write_bytes(_npy(prediction.uncertainty))
     with atomic(_logits(folder, prediction.name)) as temporary, temporary.open("wb") as file:
         np.savez(file, *prediction.logits)
+
+
+def _npy(array: NDArray[np.float32]) -> bytes:
+    file = BytesIO()
+    np.save(file, array)
+    return file.getvalue()

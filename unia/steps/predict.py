@@ -16,16 +16,17 @@ from unia.data.checks import DEEP
 from unia.data.normalise import normalise, to_tensor
 from unia.data.samples import distinct_names, image_endings, open_image, voc_palette, write_label
 from unia.errors import UserError
-from unia.figures.maps import uncertainty
 from unia.files import atomic, names, sha256, write_json
 from unia.model.checkpoint import load, read_header
 from unia.model.network import UniA
+from unia.model.precision import passes
 from unia.model.segment import resized, scale_maps
+from unia.model.uncertainty import uncertainty
 from unia.progress import say, track
 from unia.recipe import Infer
 from unia.refine.logits import logits_at
 from unia.refine.resize import resize
-from unia.steps.infer import base_size
+from unia.steps.predictions import base_size
 from unia.system import told
 
 PIXELS = 2**20  # labels of a larger image are decided at this size, far finer than the tokens, and enlarged
@@ -132,7 +133,7 @@ def segment(model: UniA, image: Pixels, config: Infer, tile: int | None) -> Segm
     device = next(model.parameters()).device
     pixels = normalise(to_tensor(image)).to(device)
     base = base_size(pixels, config.crop, tile, model.backbone.patch)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with passes(device, config.precision):
         maps = [scale[0] for scale in scale_maps(model, [pixels], base, config.scales)]
         output = model(resized([pixels], base))
     size = (image.shape[0], image.shape[1])
@@ -144,7 +145,7 @@ def segment(model: UniA, image: Pixels, config: Infer, tile: int | None) -> Segm
     grid = (output.features.shape[-2], output.features.shape[-1])
     unsure = None
     if output.log_variance is not None:
-        unsure = resize(uncertainty(output.log_variance, grid)[None, None], size)[0, 0].cpu().numpy()
+        unsure = resize(uncertainty(output.log_variance[0], grid)[None, None], size)[0, 0].cpu().numpy()
     return Segmented(label.to(torch.uint8).cpu().numpy(), unsure)
 
 

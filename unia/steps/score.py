@@ -1,7 +1,7 @@
 """Scores of every kind of prediction of a split, kept as confusion matrices."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
@@ -9,33 +9,56 @@ from typing import Any
 
 import numpy as np
 
-from unia.data.samples import Sample, Split, load_split, read_mask
+from unia import sweep
+from unia.data.samples import Sample, Split, load_split
 from unia.errors import UserError
-from unia.files import atomic, write_json
+from unia.files import atomic, read_json, write_json
+from unia.kinds import FROM_CRF, FROM_TRUTH, INFERRED, SEGMENTATIONS
 from unia.progress import say
-from unia.scores import SIZES, Counts, confusion, hits, object_ious, union
+from unia.scores import SIZES, Counts, hits, object_ious, union
 from unia.steps.parallel import for_each
-
-FROM_LABELS = ("cam", "cam_aux", "affinity", "mutual")  # exist where image-level labels do
-KINDS = (*FROM_LABELS, "seg", "seg_ms", "seg_ms_crf")
-
-
-Matrices = dict[str, Counts]
-"""The confusion matrix, (C+1) x (C+1), of each kind of prediction."""
+from unia.steps.scored import Matrices, Scored, score_best, score_sample
+from unia.steps.signals import Signals
 
 
 def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, images: Path) -> None:
     """Compare the label maps in `predictions`/<kind> and `crf` with the masks; write `out` and `images`.
 
     `out` (JSON) holds, for each kind, the confusion matrix (rows: ground truth); [sum, number] of the mIoU of
-    single images, and of the IoU of objects by size; and, where images belong to volumes, [TP, FP, FN, TN]
-    of each class and union in each volume. `images` (CSV) holds the first three of each class that an image
-    or its prediction holds. Memory does not grow with the number of images.
-    Images without a mask are left out, which is told.
+    single images, and of the IoU of objects by size; what it was made with; and, where images belong to
+    volumes, [TP, FP, FN, TN] of each class and union in each volume. It also holds the CAM's mIoU over its
+    threshold, and how well signals tell wrong pixels. `images` (CSV) holds the first three of each class that
+    an image or its prediction holds. Images without a mask are left out, which is told.
 
     Raises UserError, naming the file, where a prediction is missing or is not its mask's size, and where the
     split has no masks.
     """
+    about = _with_masks(data, split)
+    folders = {kind: predictions / kind for kind in INFERRED} | {FROM_CRF: crf}
+    folders = {kind: path for kind, path in folders.items() if path.is_dir() or kind in SEGMENTATIONS}
+    classes = len(about.classes)
+    signals = Signals.of(predictions, about.samples, classes + 1)
+    swept = predictions / "cam_level"
+    work = partial(score_sample, folders, swept if swept.is_dir() else None, signals, classes)
+    sums = Sums()
+    with atomic(images) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("name", "kind", "class", "tp", "fp", "fn"))
+
+        def see(work: Callable[[Sample], tuple[Sample, Scored]], description: str) -> None:
+            for sample, found in in_order(about.samples, for_each(work, about.samples, description)):
+                sums.add(sample, found)
+                rows.writerows(_rows(sample.name, found.matrices, ("background", *about.classes)))
+
+        see(work, f"score, {split}")
+        if sums.swept is not None:
+            again = partial(score_best, predictions, sweep.best(sums.swept, sums.truth), classes)
+            see(again, f"score {FROM_TRUTH}")
+    write_json(out, _document(about, sums) | _about_predictions(predictions, sums, signals))
+
+
+def _with_masks(data: Path, split: str) -> Split:
+    """The samples of the split that have a mask; what is left out is told."""
     whole = load_split(data, split)
     about = replace(whole, samples=tuple(sample for sample in whole.samples if sample.mask is not None))
     if not about.samples:
@@ -46,28 +69,45 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, image
     left_out = len(whole.samples) - len(about.samples)
     if left_out:
         say(f"score {split}: {left_out} of {len(whole.samples)} images have no mask and are not scored")
-    folders = {kind: predictions / kind for kind in KINDS[:-1]} | {KINDS[-1]: crf}
-    folders = {kind: path for kind, path in folders.items() if path.is_dir() or kind not in FROM_LABELS}
-    work = partial(_score_sample, folders, len(about.classes))
-    by_volume: dict[str | None, Matrices] = {}
-    single = {kind: {name: [0.0, 0] for name in ("image", *SIZES)} for kind in folders}
-    with atomic(images) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("name", "kind", "class", "tp", "fp", "fn"))
-        for sample, matrices in in_order(about.samples, for_each(work, about.samples, f"score, {split}")):
-            known = by_volume.get(sample.volume)
-            by_volume[sample.volume] = matrices if known is None else _add(known, matrices)
-            table.writerows(_rows(sample.name, matrices, ("background", *about.classes)))
-            for kind, matrix in matrices.items():
-                _add_single(single[kind], matrix)
-    write_json(out, _document(about, by_volume, single))
+    return about
+
+
+class Sums:
+    """What is known of the images seen so far."""
+
+    def __init__(self) -> None:
+        self.by_volume: dict[str | None, Matrices] = {}
+        self.single: dict[str, dict[str, list[float]]] = {}  # kind -> "image" or size -> [sum, number]
+        self.swept: Counts | None = None
+        self.signals: dict[str, list[tuple[float, Counts]]] = {}
+
+    @property
+    def total(self) -> Matrices:
+        """The confusion matrix of each kind over all images."""
+        return reduce(_add, self.by_volume.values())
+
+    @property
+    def truth(self) -> Counts:
+        """C+1: the pixels of each class."""
+        truth: Counts = next(iter(self.total.values())).sum(axis=1)
+        return truth
+
+    def add(self, sample: Sample, found: Scored) -> None:
+        """Add an image, or further kinds of prediction of one."""
+        self.by_volume[sample.volume] = _add(self.by_volume.get(sample.volume, {}), found.matrices)
+        for kind, matrix in found.matrices.items():
+            _add_single(self.single.setdefault(kind, {name: [0.0, 0] for name in ("image", *SIZES)}), matrix)
+        if found.swept is not None:
+            self.swept = found.swept if self.swept is None else self.swept + found.swept
+        for signal, seen in found.signals.items():
+            self.signals.setdefault(signal, []).append(seen)
 
 
 def in_order(
-    samples: Sequence[Sample], found: Iterable[tuple[Sample, Matrices]]
-) -> Iterator[tuple[Sample, Matrices]]:
+    samples: Sequence[Sample], found: Iterable[tuple[Sample, Scored]]
+) -> Iterator[tuple[Sample, Scored]]:
     """`found`, which comes in any order, in the order of `samples`."""
-    waiting: dict[Sample, Matrices] = {}
+    waiting: dict[Sample, Scored] = {}
     order = iter(samples)
     following = next(order)
     for sample, matrices in found:
@@ -84,21 +124,6 @@ def _rows(name: str, matrices: Matrices, classes: Sequence[str]) -> Iterator[tup
             yield (name, kind, classes[k], *counts[k].tolist())
 
 
-def _score_sample(folders: Mapping[str, Path], classes: int, sample: Sample) -> tuple[Sample, Matrices]:
-    assert sample.mask is not None
-    label = read_mask(sample.mask)
-    matrices = {}
-    for kind, folder in folders.items():
-        path = folder / f"{sample.name}.png"
-        if not path.is_file():
-            raise UserError(f"{path}: the prediction is missing; run the step that makes it again")
-        try:
-            matrices[kind] = confusion(label, read_mask(path), classes)
-        except ValueError as error:
-            raise UserError(f"{path}: {error} ({sample.mask}); run the step that makes it again") from None
-    return sample, matrices
-
-
 def _add_single(sums: dict[str, list[float]], matrix: Counts) -> None:
     """Add an image's mIoU, and the IoU of its objects by size, to [sum, number] of each."""
     of_image, of_objects = object_ious(matrix)
@@ -108,11 +133,9 @@ def _add_single(sums: dict[str, list[float]], matrix: Counts) -> None:
             sums[name][1] += 1
 
 
-def _document(
-    split: Split, by_volume: Mapping[str | None, Matrices], single: Mapping[str, Mapping[str, list[float]]]
-) -> dict[str, Any]:
-    total = reduce(_add, by_volume.values())
-    volumes = sorted(volume for volume in by_volume if volume is not None)
+def _document(split: Split, sums: Sums) -> dict[str, Any]:
+    total = sums.total
+    volumes = sorted(volume for volume in sums.by_volume if volume is not None)
     document: dict[str, Any] = {
         "dataset": split.dataset,
         "split": split.name,
@@ -123,15 +146,33 @@ def _document(
         "kinds": {},
     }
     for kind, matrix in total.items():
-        entry: dict[str, Any] = {"confusion": matrix.tolist(), "single": single[kind]}
+        entry: dict[str, Any] = {"confusion": matrix.tolist(), "single": sums.single[kind]}
         if volumes:
-            entry["volumes"] = {volume: _hits(by_volume[volume][kind], split) for volume in volumes}
+            entry["volumes"] = {volume: _hits(sums.by_volume[volume][kind], split) for volume in volumes}
         document["kinds"][kind] = entry
     return document
 
 
+def _about_predictions(predictions: Path, sums: Sums, signals: Signals | None) -> dict[str, Any]:
+    """What else scores.json holds, so far as `unia infer` wrote what it needs."""
+    found: dict[str, Any] = {}
+    path = predictions / "made_with.json"
+    made_with = read_json(path) if path.is_file() else {}
+    if "seg_ms" in made_with:
+        made_with[FROM_CRF] = made_with["seg_ms"]
+    if sums.swept is not None:
+        thresholds, miou = sweep.curve(sums.swept, sums.truth)
+        found["thresholds"] = {"thresholds": thresholds.tolist(), "mIoU": miou.tolist()}
+        if "cam" in made_with:
+            made_with[FROM_TRUTH] = made_with["cam"] | {"threshold": sweep.best(sums.swept, sums.truth)}
+    if signals is not None:
+        found["wrong_pixels"] = signals.document(sums.signals)
+    return found | {"made_with": made_with}
+
+
 def _add(one: Matrices, other: Matrices) -> Matrices:
-    return {kind: one[kind] + other[kind] for kind in one}
+    """The sum, of the kinds that either knows."""
+    return one | {kind: one[kind] + matrix if kind in one else matrix for kind, matrix in other.items()}
 
 
 def _hits(matrix: Counts, split: Split) -> dict[str, list[int]]:

@@ -2,6 +2,9 @@
 
 Where slices of volumes were scored, so are trivial predictors that see no image: `all_background` and, for
 each class, `all_<class>`, the same class at every pixel. Their scores follow from the ground truth's counts.
+
+Last come the signals that may tell wrong pixels of seg_ms from right ones (`unia.steps.signals`): their AUROC
+over all pixels, with the bounds of its 95% interval over images, and its mean within images.
 """
 
 import csv
@@ -17,8 +20,8 @@ from rich.text import Text
 
 from unia.errors import UserError
 from unia.files import read_json, write_json, write_text
+from unia.kinds import FROM_CRF, FROM_TRUTH, KINDS
 from unia.scores import Counts, mean, scores, union
-from unia.steps.score import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,8 +36,10 @@ def table(scores: Path, out: Path) -> None:
     rows = [_row(document, kind) for kind in KINDS if kind in document["kinds"]]
     trivial = _trivial(document)
     rows += [_row(trivial, kind) for kind in trivial["kinds"]]
+    rows += _signals(document)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(out, text.getvalue())
@@ -153,7 +158,42 @@ def _row(document: Mapping[str, Any], kind: str) -> dict[str, str]:
     if volumes:
         for name in [*classes, *unions]:
             row[f"volume Dice {name}"] = _percent(_volume_dice([v[name] for v in volumes.values()]))
-    return row
+    return row | _made_with(document, kind)
+
+
+def _made_with(document: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """How the label maps of `kind` came about; nothing where the predictions do not tell."""
+    about = document.get("made_with", {}).get(kind)
+    if about is None:
+        return {}
+    threshold = "" if about["threshold"] is None else f"{about['threshold']:g}"
+    return {
+        "split": document["split"],
+        "scales": " ".join(f"{scale:g}" for scale in about["scales"]),
+        "mirrored": _yes(about["mirrored"]),
+        "threshold": threshold + (" (chosen on ground truth)" if kind == FROM_TRUTH else ""),
+        "CRF": _yes(kind == FROM_CRF),
+        "image labels": about["image_labels"],
+    }
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _signals(document: Mapping[str, Any]) -> list[dict[str, str]]:
+    rows = []
+    for signal, found in document.get("wrong_pixels", {}).get("signals", {}).items():
+        value, low, high = found["pixels"]
+        inside, inside_low, inside_high = found["within images"]
+        rows.append(
+            {"prediction": f"wrong pixels, by {signal}", "images": str(document["images"])}
+            | {"AUROC": _percent(value), "AUROC low": _percent(low), "AUROC high": _percent(high)}
+            | {"AUROC within images": _percent(inside)}
+            | {"AUROC within images low": _percent(inside_low)}
+            | {"AUROC within images high": _percent(inside_high)}
+        )
+    return rows
 
 
 def _trivial(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,8 +226,8 @@ def _volume_dice(counts: Sequence[Sequence[int]]) -> float:
     return sum(held) / len(held) if held else float("nan")
 
 
-def _percent(value: float) -> str:
-    return _number(100 * value)
+def _percent(value: float | None) -> str:
+    return "" if value is None else _number(100 * value)
 
 
 def _number(value: float) -> str:

@@ -20,6 +20,7 @@ from unia.losses.ptc import ptc
 from unia.losses.segmentation import segmentation
 from unia.model.cam import multi_scale_cams
 from unia.model.network import Output, UniA
+from unia.model.precision import passes
 from unia.recipe import Losses, PseudoLabel, Recipe, SwitchedLoss
 from unia.refine.affinity import radius_mask
 from unia.refine.pseudo_label import (
@@ -147,8 +148,7 @@ class Objective:
         self.model = model
         self.recipe = recipe
         self.device = device
-        bf16 = device.type == "cuda" and recipe.train.precision == "bf16"
-        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+        self._autocast = passes(device, recipe.train.precision)
 
     def __call__(
         self,

@@ -1,0 +1,76 @@
+"""What is counted of one image: pixels by kind of prediction, by level of its CAM, and by signal."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unia import sweep
+from unia.data.samples import Sample, read_mask
+from unia.errors import UserError
+from unia.kinds import FROM_TRUTH
+from unia.scores import Counts, confusion
+from unia.steps.signals import OF, Signals
+
+Matrices = dict[str, Counts]
+"""The confusion matrix, (C+1) x (C+1), of each kind of prediction."""
+
+Label = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is found of one image."""
+
+    matrices: Matrices
+    swept: Counts | None  # see unia.sweep; None where it has no image-level labels
+    signals: Mapping[str, tuple[float, Counts]]
+
+
+def score_sample(
+    folders: Mapping[str, Path],
+    swept: Path | None,
+    signals: Signals | None,
+    classes: int,
+    sample: Sample,
+) -> tuple[Sample, Scored]:
+    assert sample.mask is not None
+    label = read_mask(sample.mask)
+    labels = {kind: _predicted(folder / f"{sample.name}.png") for kind, folder in folders.items()}
+    matrices = {
+        kind: _confusion(label, labels[kind], classes, folder, sample) for kind, folder in folders.items()
+    }
+    levels = None
+    if swept is not None:
+        levels = sweep.counts(label, *_strongest(swept.parent, sample), classes)
+    seen = {} if signals is None else signals.see(sample.name, label, labels[OF])
+    return sample, Scored(matrices, levels, seen)
+
+
+def score_best(predictions: Path, threshold: float, classes: int, sample: Sample) -> tuple[Sample, Scored]:
+    assert sample.mask is not None
+    predicted = sweep.at(threshold, *_strongest(predictions, sample))
+    found = _confusion(read_mask(sample.mask), predicted, classes, predictions / "cam_class", sample)
+    return sample, Scored({FROM_TRUTH: found}, None, {})
+
+
+def _strongest(predictions: Path, sample: Sample) -> tuple[Label, Label]:
+    """The strongest class at each pixel, and the level of its strength."""
+    name, level = (_predicted(predictions / of / f"{sample.name}.png") for of in ("cam_class", "cam_level"))
+    return name, level
+
+
+def _predicted(path: Path) -> Label:
+    if not path.is_file():
+        raise UserError(f"{path}: the prediction is missing; run the step that makes it again")
+    return read_mask(path)
+
+
+def _confusion(label: Label, predicted: Label, classes: int, folder: Path, sample: Sample) -> Counts:
+    try:
+        return confusion(label, predicted, classes)
+    except ValueError as error:
+        path = folder / f"{sample.name}.png"
+        raise UserError(f"{path}: {error} ({sample.mask}); run the step that makes it again") from None
