@@ -36,7 +36,16 @@ MAY_BE: dict[str, set[str]] = {
         "percentiles",
     },
     "zero": {
-        *("weight", "after", "mutual_after", "low", "background", "par_iterations", "late_after"),
+        *(
+            "weight",
+            "after",
+            "mutual_after",
+            "low",
+            "background",
+            "affinity_background",
+            "par_iterations",
+            "late_after",
+        ),
         *("seed", "seeds", "weight_decay", "warmup", "mirror", "jitter", "jitter_probability", "workers"),
         *("iterations", "gaussian_compat", "bilateral_compat", "probability_floor", "settled"),
     },

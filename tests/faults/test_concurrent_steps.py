@@ -20,7 +20,7 @@ def test_eight_steps_into_a_fresh_store_lose_no_run(
 
 def test_a_second_training_of_the_same_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     data, out = prepared(tmp_path / "tiny"), tmp_path / "train"
-    first = command(data, out, *SHARED, "small.train.iterations=60", "small.train.save_every=1")
+    first = command(data, out, *SHARED, "small.train.iterations=400", "small.train.save_every=1")
     wait_for(out, 1, first)
     second = command(data, out, *SHARED)
     said = finish(second)

@@ -36,6 +36,7 @@ def test_every_step_fails_in_one_line_and_goes_on_with_room(disks: Path) -> None
     project = Project(disks)
     for step, (target, left) in STEPS.items():
         disk = disks / Path(target).parts[0]
+        project.ok("snakemake", "-n", target)  # the graph is built, and the state of the source written down
         before = visible(disk)
         with filled(disk, left):
             done = project.run("snakemake", "--cores", "1", target)

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from PIL import Image
 
+from unia.data.acdc import header_file
 from unia.data.samples import Dataset, Sample, write_dataset, write_label
 from unia.files import sha256
 
 CLASSES = ("RV", "Myo", "LV")
+SPACING = (1.5, 1.25, 10.0)  # mm along X, Y, Z
 KINDS = ("cam", "cam_aux", "affinity", "mutual", "seg", "seg_ms", "seg_ms_filtered")
 
 
@@ -34,7 +37,7 @@ def make_small(folder: Path) -> Small:
         made.mkdir(parents=True)
     for number, name in enumerate(names):
         image, mask = small.data / f"{name}.jpg", small.data / f"{name}.png"
-        height, width = 24 + number, 32
+        height, width = 24 + 3 * (number // 2), 32
         Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(image)
         label = rng.integers(0, 3 if name == "p2_s0" else 4, (height, width), dtype=np.uint8)
         label[:2] = 255
@@ -44,6 +47,13 @@ def make_small(folder: Path) -> Small:
             noise = rng.integers(0, 4, label.shape, dtype=np.uint8)
             right = (rng.random(label.shape) < 0.6) & (label != 255)
             write_label(labelled / f"{name}.png", np.where(right, label, noise))
+    for volume, height in (("p1", 24), ("p2", 27)):
+        header = nibabel.Nifti1Header()
+        header.set_data_shape((32, height, 2))
+        header.set_zooms(SPACING)
+        path = header_file(small.data, volume)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(header.binaryblock)
     unlabelled = [Sample(s.name, s.image, None, None, s.volume) for s in samples]
     splits = {"val": samples, "test": unlabelled}
     dataset = Dataset(CLASSES, "", "", splits, {"heart": (1, 2, 3)}, protocol="slices")

@@ -85,6 +85,11 @@ def test_table_reports_classes_unions_and_volumes(small: Small, tmp_path: Path) 
         *("IoU background", "IoU RV", "IoU Myo", "IoU LV", "IoU heart"),
         *("Dice RV", "Dice Myo", "Dice LV", "Dice heart"),
         *("volume Dice RV", "volume Dice Myo", "volume Dice LV", "volume Dice heart"),
+        *(
+            column
+            for name in GROUPS
+            for column in (f"volume HD95 {name} (mm)", f"volume ASD {name} (mm)", f"volumes that miss {name}")
+        ),
     ]
     for row in rows:
         kind = row["prediction"]

@@ -31,15 +31,25 @@ def small_disks(*folders: Path) -> Iterator[None]:
 @contextmanager
 def filled(disk: Path, left: int = 0) -> Iterator[None]:
     """Meanwhile only so many bytes of `disk` are left."""
-    about = os.statvfs(disk)
     filler = disk / "filler"
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, about.f_bavail * about.f_frsize - left)
-    assert os.statvfs(disk).f_bavail * about.f_frsize <= left
+    for again in range(9, -1, -1):  # something may write meanwhile, and need what was counted as free
+        try:
+            with filler.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, max(1, _free(disk) - left))
+            break
+        except OSError:
+            if not again:
+                raise
+    assert _free(disk) <= left
     try:
         yield
     finally:
         filler.unlink()
+
+
+def _free(disk: Path) -> int:
+    about = os.statvfs(disk)
+    return about.f_bavail * about.f_frsize
 
 
 @contextmanager

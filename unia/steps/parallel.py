@@ -7,14 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import joblib
 
-from unia.data.samples import Sample
 from unia.errors import UserError
 from unia.progress import track
 
+
+class Named(Protocol):
+    """What a message calls by its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
 R = TypeVar("R")
 FOR_WANT_OF_MEMORY = (
     "perhaps for want of memory; free some memory, or allow fewer cores (OMP_NUM_THREADS, or "
@@ -22,7 +30,7 @@ FOR_WANT_OF_MEMORY = (
 )
 
 
-def for_each(function: Callable[[Sample], R], samples: Sequence[Sample], description: str) -> Iterator[R]:
+def for_each(function: Callable[[N], R], samples: Sequence[N], description: str) -> Iterator[R]:
     """Yield `function(sample)` for every sample, in the order of completion; shows progress.
 
     `function` must be picklable. Raises what it raises, and UserError, naming the sample, where its
@@ -31,7 +39,7 @@ def for_each(function: Callable[[Sample], R], samples: Sequence[Sample], descrip
     # Pools of one process each, so that it is known what a process that died was working on.
     pools = [_pool() for _ in range(min(cores(), len(samples)))]
     waiting = iter(samples)
-    running: dict[Future[R], tuple[Sample, ProcessPoolExecutor]] = {}
+    running: dict[Future[R], tuple[N, ProcessPoolExecutor]] = {}
     try:
         for pool, sample in zip(pools, waiting, strict=False):
             running[pool.submit(function, sample)] = sample, pool

@@ -17,8 +17,9 @@ from unia.kinds import FROM_CRF, FROM_TRUTH, INFERRED, SEGMENTATIONS
 from unia.progress import say
 from unia.scores import SIZES, Counts, hits, object_ious, union
 from unia.steps.parallel import for_each
-from unia.steps.scored import Matrices, Scored, score_best, score_sample
+from unia.steps.scored import Matrices, Scored, label_at, label_of, score_best, score_sample
 from unia.steps.signals import Signals
+from unia.steps.surfaces import Distances, Read, surfaces
 
 
 def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, images: Path) -> None:
@@ -26,9 +27,9 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, image
 
     `out` (JSON) holds, for each kind, the confusion matrix (rows: ground truth); [sum, number] of the mIoU of
     single images, and of the IoU of objects by size; what it was made with; and, where images belong to
-    volumes, [TP, FP, FN, TN] of each class and union in each volume. It also holds the CAM's mIoU over its
-    threshold, and how well signals tell wrong pixels. `images` (CSV) holds the first three of each class that
-    an image or its prediction holds. Images without a mask are left out, which is told.
+    volumes, [TP, FP, FN, TN] and [HD95, ASD] (mm) of each class and union in each volume. It also holds the
+    CAM's mIoU over its threshold, and how well signals tell wrong pixels. `images` (CSV) holds TP, FP and FN
+    of each class that an image or its prediction holds. Images without a mask are left out, which is told.
 
     Raises UserError, naming the file, where a prediction is missing or is not its mask's size, and where the
     split has no masks.
@@ -40,6 +41,7 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, image
     signals = Signals.of(predictions, about.samples, classes + 1)
     swept = predictions / "cam_level"
     work = partial(score_sample, folders, swept if swept.is_dir() else None, signals, classes)
+    read: dict[str, Read] = {kind: partial(label_of, folder) for kind, folder in folders.items()}
     sums = Sums()
     with atomic(images) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -52,8 +54,11 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, image
 
         see(work, f"score, {split}")
         if sums.swept is not None:
-            again = partial(score_best, predictions, sweep.best(sums.swept, sums.truth), classes)
-            see(again, f"score {FROM_TRUTH}")
+            threshold = sweep.best(sums.swept, sums.truth)
+            see(partial(score_best, predictions, threshold, classes), f"score {FROM_TRUTH}")
+            read[FROM_TRUTH] = partial(label_at, predictions, threshold)
+    for volume, distances in surfaces(data, about, read):
+        sums.distances[volume] = distances
     write_json(out, _document(about, sums) | _about_predictions(predictions, sums, signals))
 
 
@@ -80,6 +85,7 @@ class Sums:
         self.single: dict[str, dict[str, list[float]]] = {}  # kind -> "image" or size -> [sum, number]
         self.swept: Counts | None = None
         self.signals: dict[str, list[tuple[float, Counts]]] = {}
+        self.distances: dict[str, Distances] = {}  # of each volume
 
     @property
     def total(self) -> Matrices:
@@ -149,6 +155,7 @@ def _document(split: Split, sums: Sums) -> dict[str, Any]:
         entry: dict[str, Any] = {"confusion": matrix.tolist(), "single": sums.single[kind]}
         if volumes:
             entry["volumes"] = {volume: _hits(sums.by_volume[volume][kind], split) for volume in volumes}
+            entry["surfaces"] = {volume: sums.distances[volume][kind] for volume in volumes}
         document["kinds"][kind] = entry
     return document
 

@@ -29,6 +29,19 @@ class Scored:
     signals: Mapping[str, tuple[float, Counts]]
 
 
+def label_of(folder: Path, sample: Sample) -> Label:
+    """The sample's label map in `folder`; UserError where it is missing."""
+    path = folder / f"{sample.name}.png"
+    if not path.is_file():
+        raise UserError(f"{path}: the prediction is missing; run the step that makes it again")
+    return read_mask(path)
+
+
+def label_at(predictions: Path, threshold: float, sample: Sample) -> Label:
+    """The sample's CAM at a threshold that was swept."""
+    return sweep.at(threshold, *_strongest(predictions, sample))
+
+
 def score_sample(
     folders: Mapping[str, Path],
     swept: Path | None,
@@ -38,7 +51,7 @@ def score_sample(
 ) -> tuple[Sample, Scored]:
     assert sample.mask is not None
     label = read_mask(sample.mask)
-    labels = {kind: _predicted(folder / f"{sample.name}.png") for kind, folder in folders.items()}
+    labels = {kind: label_of(folder, sample) for kind, folder in folders.items()}
     matrices = {
         kind: _confusion(label, labels[kind], classes, folder, sample) for kind, folder in folders.items()
     }
@@ -51,21 +64,15 @@ def score_sample(
 
 def score_best(predictions: Path, threshold: float, classes: int, sample: Sample) -> tuple[Sample, Scored]:
     assert sample.mask is not None
-    predicted = sweep.at(threshold, *_strongest(predictions, sample))
+    predicted = label_at(predictions, threshold, sample)
     found = _confusion(read_mask(sample.mask), predicted, classes, predictions / "cam_class", sample)
     return sample, Scored({FROM_TRUTH: found}, None, {})
 
 
 def _strongest(predictions: Path, sample: Sample) -> tuple[Label, Label]:
     """The strongest class at each pixel, and the level of its strength."""
-    name, level = (_predicted(predictions / of / f"{sample.name}.png") for of in ("cam_class", "cam_level"))
+    name, level = (label_of(predictions / of, sample) for of in ("cam_class", "cam_level"))
     return name, level
-
-
-def _predicted(path: Path) -> Label:
-    if not path.is_file():
-        raise UserError(f"{path}: the prediction is missing; run the step that makes it again")
-    return read_mask(path)
 
 
 def _confusion(label: Label, predicted: Label, classes: int, folder: Path, sample: Sample) -> Counts:

@@ -158,7 +158,23 @@ def _row(document: Mapping[str, Any], kind: str) -> dict[str, str]:
     if volumes:
         for name in [*classes, *unions]:
             row[f"volume Dice {name}"] = _percent(_volume_dice([v[name] for v in volumes.values()]))
+        row |= _distances(document["kinds"][kind].get("surfaces", {}), volumes, [*classes, *unions])
     return row | _made_with(document, kind)
+
+
+def _distances(
+    surfaces: Mapping[str, Any], volumes: Mapping[str, Any], names: Sequence[str]
+) -> dict[str, str]:
+    """Mean HD95 and ASD over the volumes where prediction and truth hold a class, and how many miss it."""
+    cells = {}
+    for name in names if surfaces else ():
+        known = [found[name] for found in surfaces.values() if found[name] is not None]
+        held = sum(tp + fn > 0 for tp, _, fn, _ in (volume[name] for volume in volumes.values()))
+        for place, column in enumerate(("HD95", "ASD")):
+            mean_of = float(np.mean([pair[place] for pair in known])) if known else np.nan
+            cells[f"volume {column} {name} (mm)"] = _number(mean_of)
+        cells[f"volumes that miss {name}"] = str(held - len(known))
+    return cells
 
 
 def _made_with(document: Mapping[str, Any], kind: str) -> dict[str, str]:
