@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import floor, log10
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -81,4 +82,6 @@ def _heat(cell: Axes, cam: Map, image: Label) -> None:
 def _grid(cell: Axes, values: Map) -> None:
     """A map of tokens, each a square, from its own least to its own largest value."""
     cell.imshow(values, cmap="viridis", interpolation="nearest")
-    cell.set_xlabel(f"{values.min():.2f} to {values.max():.2f}", fontsize=5, labelpad=1)
+    least, most = float(values.min()), float(values.max())
+    digits = max(2, 1 - floor(log10(most - least))) if most > least else 2
+    cell.set_xlabel(f"{least:.{digits}f} to {most:.{digits}f}", fontsize=5, labelpad=1)

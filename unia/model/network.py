@@ -69,6 +69,13 @@ class UniA(nn.Module):
         reread, _, _ = self._reread(tokens.final, tokens.grid, mean=False)
         return _as_map(2 * reread, tokens.grid), _as_map(tokens.auxiliary, tokens.grid)
 
+    def log_variance(self, images: Tensor) -> Tensor | None:
+        """B N D of the uncertainty inference alone; None without it."""
+        if self.uncertainty is None:
+            return None
+        tokens = self.backbone(images, attention=False)
+        return self._reread(tokens.final, tokens.grid, mean=False)[2]
+
     def segment(self, images: Tensor) -> Tensor:
         """Segmentation logits B C+1 h w alone."""
         features, _ = self.feature_maps(images)

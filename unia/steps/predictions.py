@@ -103,6 +103,9 @@ def _predict(
         known = (output.features, output.features_aux)
         cams, cams_aux = multi_scale_cams(model, seen, pseudo_label.cam_scales, known)
         maps = scale_maps(model, images, base, config.scales)
+    log_variance = output.log_variance
+    if config.precision == "bf16":
+        log_variance = model.log_variance(seen)  # u differs by 1e-4 within an image: bf16's rounding hides it
     grid = (output.features.shape[-2], output.features.shape[-1])
     background, radius = pseudo_label.background, pseudo_label.radius
     beside = pseudo_label.affinity_background
@@ -127,7 +130,7 @@ def _predict(
         labels_of = {kind: label[0].to(torch.uint8).cpu().numpy() for kind, label in found[i].items()}
         stored = tuple(scale.half().cpu().numpy() for scale in scales)
         unsure = None
-        if output.log_variance is not None:
-            unsure = uncertainty(output.log_variance[i], grid).cpu().numpy()
+        if log_variance is not None:
+            unsure = uncertainty(log_variance[i], grid).cpu().numpy()
         predictions.append(Prediction(name, labels_of, stored, unsure))
     return predictions
