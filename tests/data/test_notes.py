@@ -187,7 +187,7 @@ def test_images_that_will_not_be_scored_are_named(own: Own) -> None:
 def test_images_without_a_mask_are_left_out_of_the_scores(own: Own) -> None:
     own.table(ROSES.replace("val1m.png", ""))
     own.prepare()
-    for kind in ("predictions/seg", "predictions/seg_ms", "crf"):
+    for kind in ("predictions/seg", "predictions/seg_ms", "predictions/seg_ms_filtered", "crf"):
         (own.folder / kind).mkdir(parents=True)
         for number in range(3):
             Image.open(own.folder / "own/val0m.png").save(own.folder / kind / f"val{number}.png")

@@ -35,6 +35,7 @@ def recipe(**settings: object) -> Recipe:
         "model.decoder": 8,
         "train.crop": 32,
         "infer.crop": 32,
+        "train.precision": "float32",
         "pseudo_label.par_iterations": 2,
         "pseudo_label.par_dilations": "[1, 2]",
         **settings,

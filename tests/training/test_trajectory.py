@@ -59,10 +59,13 @@ def test_mixed_labels_match_as_in_the_reference(golden: Read) -> None:
 
 @pytest.mark.parametrize("dataset", ["voc", "coco"])
 def test_the_same_in_float32(dataset: str, golden: Read) -> None:
-    """As trained on a CPU. Labels may differ where a pixel lies on a threshold."""
+    """As trained on a CPU. Labels may differ where a pixel lies on a threshold.
+
+    When rounding parts the two depends on the CPU and its number of threads: at iteration 4 to 6.
+    """
     found = list(differences(dataset, golden("trajectory.npz"), toy_recipe(dataset), torch.float32))
     parted = _print_by_iteration(dataset, "float32", found)
-    assert parted is None or parted >= 5
+    assert parted is None or parted >= 4
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="the recorded step needs a GPU")
