@@ -60,7 +60,7 @@ def test_the_chapter_as_written(project: Project) -> None:
         project.ok(*shlex.split(line))
     with (project.folder / "results/flowers_val.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["prediction"] for row in rows][-1] == "seg_ms_crf"
+    assert "seg_ms_crf" in [row["prediction"] for row in rows]
     assert {"IoU rose", "IoU tulip"} <= set(rows[0])
 
 
