@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 IGNORE = 255
 
+Label = NDArray[np.uint8]
+"""A label map H W: class ids, 255 for pixels that do not count."""
+
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def confusion(label: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: int) -> Counts:
+def confusion(label: Label, prediction: Label, classes: int) -> Counts:
     """Count the pixels of each (true, predicted) pair; those whose truth is 255 are left out.
 
     `label` and `prediction` have one shape, `classes` is the number of foreground classes C; the

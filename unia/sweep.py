@@ -8,15 +8,13 @@ whose truth it is. `named[0]` counts all pixels, `hit[0]` those of the backgroun
 import numpy as np
 from numpy.typing import NDArray
 
-from unia.scores import IGNORE, Counts, Floats
+from unia.scores import IGNORE, Counts, Floats, Label
 
 LEVELS = 20
 """Steps of a CAM's strength: thresholds are swept in steps of 0.05, as C-CAM does (CVPR 2022)."""
 
 
-def counts(
-    label: NDArray[np.uint8], strongest: NDArray[np.uint8], level: NDArray[np.uint8], c: int
-) -> Counts:
+def counts(label: Label, strongest: Label, level: NDArray[np.uint8], c: int) -> Counts:
     """The counts of an image with `c` classes, all H x W; what is 255 in `label` is left out.
 
     `strongest` and `level`: see `unia.refine.pseudo_label.cam_levels`.
@@ -50,6 +48,6 @@ def best(found: Counts, truth: Counts) -> float:
     return float(thresholds[miou.argmax()])
 
 
-def at(threshold: float, strongest: NDArray[np.uint8], level: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def at(threshold: float, strongest: Label, level: NDArray[np.uint8]) -> Label:
     """The CAM's label map at a swept threshold."""
     return np.where(level > round(threshold * LEVELS), strongest, 0).astype(np.uint8)

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from unia import bootstrap
 from unia.scores import Counts, Floats
 
 BINS = 256
 DRAWS = 1000
-CHUNK = 50  # draws at once
-SEED = 0
 
 Wrong = NDArray[np.bool_]
 
@@ -60,7 +59,7 @@ def mean_within(images: Sequence[float]) -> Auroc:
     known = np.array(images)[~np.isnan(images)]
     if not known.size:
         return Auroc(*[float("nan")] * 3)
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(bootstrap.SEED)
     drawn = [known[rng.integers(0, known.size, known.size)].mean() for _ in range(DRAWS)]
     return Auroc(float(known.mean()), *_bounds(drawn))
 
@@ -72,11 +71,9 @@ def pooled(images: Counts) -> Auroc:
         return Auroc(value, value, value)
     count = len(images)
     flat = images.reshape(count, -1).astype(np.float64)
-    rng = np.random.default_rng(SEED)
     drawn: list[float] = []
-    for _ in range(0, DRAWS, CHUNK):
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=CHUNK)
-        drawn.extend(_area((weights @ flat).reshape(CHUNK, 2, BINS)))
+    for some in bootstrap.weights(count, DRAWS):
+        drawn.extend(_area((some @ flat).reshape(-1, 2, BINS)))
     return Auroc(value, *_bounds(drawn))
 
 

@@ -94,6 +94,14 @@ def header_file(data: Path, volume: str) -> Path:
     return data / "headers" / f"{volume}.hdr"
 
 
+def read_header(path: Path) -> nibabel.Nifti1Header:
+    """A header that `prepare` kept; UserError where it cannot be read."""
+    try:
+        return nibabel.Nifti1Header(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run prepare again") from None
+
+
 def slice_of(volume: NDArray[T], index: int) -> NDArray[T]:
     """Slice `index` of an X x Y x Z volume as an image, Y x X."""
     return volume[:, :, index].T

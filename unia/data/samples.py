@@ -52,6 +52,20 @@ class Split:
     protocol: str = ""
     tile: int | None = None
 
+    @property
+    def groups(self) -> dict[str, tuple[int, ...]]:
+        """The ids of each foreground class and union, by its name."""
+        return {name: (k,) for k, name in enumerate(self.classes, 1)} | dict(self.unions)
+
+    @property
+    def by_volume(self) -> dict[str, list[Sample]]:
+        """The slices of each volume, in order; samples that belong to none are left out."""
+        slices: dict[str, list[Sample]] = {}
+        for sample in self.samples:
+            if sample.volume is not None:
+                slices.setdefault(sample.volume, []).append(sample)
+        return slices
+
 
 @dataclass(frozen=True)
 class Problem:

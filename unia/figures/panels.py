@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from unia.data.samples import voc_palette
 from unia.figures.maps import Map, Maps
+from unia.scores import Label
 
 PALETTE = ListedColormap(np.frombuffer(voc_palette(), np.uint8).reshape(256, 3) / 255)
 PIXELS = 500  # of a side that is drawn; larger images are thinned out
-
-Label = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Row:
 
     name: str
     miou: float
-    image: Label
+    image: NDArray[np.uint8]
     truth: Label
     maps: Maps
     labels: Mapping[str, Label]

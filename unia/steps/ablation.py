@@ -1,7 +1,7 @@
 """The table of an ablation: each variant's scores over its seeds, held against the first variant's.
 
-The interval is a paired bootstrap over images (Efron and Tibshirani, 1993, chapter 13): images are drawn with
-replacement, the same for all runs; mIoU follows from the drawn images' summed TP, FP and FN.
+The interval is a paired bootstrap over images: those drawn are the same for all runs, and mIoU follows from
+their summed TP, FP and FN.
 """
 
 import csv
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from unia import bootstrap
 from unia.errors import UserError
 from unia.files import write_text
 from unia.kinds import KINDS
@@ -21,8 +22,6 @@ from unia.progress import track
 from unia.system import of_system
 
 DRAWS = 2000
-CHUNK = 50  # draws at once: memory stays small on 40,000 images
-SEED = 0
 COUNTS = ["tp", "fp", "fn"]
 
 Counts = NDArray[np.int64]  # images x classes x (TP, FP, FN)
@@ -84,10 +83,8 @@ class Comparison:
 def compare(found: Sequence[Counts], reference: Sequence[Counts]) -> Comparison:
     """Compare runs with those of the same seeds: each images x classes x (TP, FP, FN)."""
     images = len(found[0])
-    rng = np.random.default_rng(SEED)
     drawn = []
-    for _ in range(0, DRAWS, CHUNK):
-        weights = rng.multinomial(images, np.full(images, 1 / images), size=CHUNK)
+    for weights in bootstrap.weights(images, DRAWS):
         pairs = zip(found, reference, strict=True)
         drawn.append(np.mean([_miou(weights, one) - _miou(weights, other) for one, other in pairs], axis=0))
     every = np.ones((1, images), dtype=np.int64)

@@ -135,7 +135,9 @@ def segment(model: UniA, image: Pixels, config: Infer, tile: int | None) -> Segm
     base = base_size(pixels, config.crop, tile, model.backbone.patch)
     with passes(device, config.precision):
         maps = [scale[0] for scale in scale_maps(model, [pixels], base, config.scales)]
-        output = model(resized([pixels], base))
+        seen = resized([pixels], base)
+        output = model(seen)
+    log_variance = model.log_variance(seen, output)
     size = (image.shape[0], image.shape[1])
     shrink = max(1.0, sqrt(size[0] * size[1] / PIXELS))
     decided = (max(1, round(size[0] / shrink)), max(1, round(size[1] / shrink)))
@@ -144,8 +146,8 @@ def segment(model: UniA, image: Pixels, config: Infer, tile: int | None) -> Segm
         label = torch.nn.functional.interpolate(label[None, None].float(), size, mode="nearest-exact")[0, 0]
     grid = (output.features.shape[-2], output.features.shape[-1])
     unsure = None
-    if output.log_variance is not None:
-        unsure = resize(uncertainty(output.log_variance[0], grid)[None, None], size)[0, 0].cpu().numpy()
+    if log_variance is not None:
+        unsure = resize(uncertainty(log_variance[0], grid)[None, None], size)[0, 0].cpu().numpy()
     return Segmented(label.to(torch.uint8).cpu().numpy(), unsure)
 
 

@@ -21,6 +21,7 @@ from unia.refine.affinity import affinity_label
 from unia.refine.logits import logits_at
 from unia.refine.pseudo_label import cam_label_background, cam_levels, mutual
 from unia.refine.resize import resize
+from unia.scores import Label
 
 Item = tuple[str, Tensor, Tensor | None]
 """Name, normalised image 3 H W, image-level labels C or None."""
@@ -31,7 +32,7 @@ class Prediction:
     """What is stored of one image."""
 
     name: str
-    labels: Mapping[str, NDArray[np.uint8]]  # H W: label maps by kind, and the levels of the CAM
+    labels: Mapping[str, Label]  # H W: label maps by kind, and the levels of the CAM
     logits: tuple[NDArray[np.float16], ...]  # C+1 h w, of the segmentation at each scale
     uncertainty: NDArray[np.float32] | None  # h w; None without uncertainty inference
 
@@ -103,9 +104,7 @@ def _predict(
         known = (output.features, output.features_aux)
         cams, cams_aux = multi_scale_cams(model, seen, pseudo_label.cam_scales, known)
         maps = scale_maps(model, images, base, config.scales)
-    log_variance = output.log_variance
-    if config.precision == "bf16":
-        log_variance = model.log_variance(seen)  # u differs by 1e-4 within an image: bf16's rounding hides it
+    log_variance = model.log_variance(seen, output)
     grid = (output.features.shape[-2], output.features.shape[-1])
     background, radius = pseudo_label.background, pseudo_label.radius
     beside = pseudo_label.affinity_background

@@ -17,7 +17,7 @@ from unia.kinds import FROM_CRF, FROM_TRUTH, INFERRED, SEGMENTATIONS
 from unia.progress import say
 from unia.scores import SIZES, Counts, hits, object_ious, union
 from unia.steps.parallel import for_each
-from unia.steps.scored import Matrices, Scored, label_at, label_of, score_best, score_sample
+from unia.steps.score_image import Matrices, Scored, label_at, label_of, score_best, score_sample
 from unia.steps.signals import Signals
 from unia.steps.surfaces import Distances, Read, surfaces
 
@@ -54,7 +54,7 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, image
 
         see(work, f"score, {split}")
         if sums.swept is not None:
-            threshold = sweep.best(sums.swept, sums.truth)
+            threshold = sums.best_threshold
             see(partial(score_best, predictions, threshold, classes), f"score {FROM_TRUTH}")
             read[FROM_TRUTH] = partial(label_at, predictions, threshold)
     for volume, distances in surfaces(data, about, read):
@@ -97,6 +97,12 @@ class Sums:
         """C+1: the pixels of each class."""
         truth: Counts = next(iter(self.total.values())).sum(axis=1)
         return truth
+
+    @property
+    def best_threshold(self) -> float:
+        """Of the CAM, chosen on the ground truth."""
+        assert self.swept is not None
+        return sweep.best(self.swept, self.truth)
 
     def add(self, sample: Sample, found: Scored) -> None:
         """Add an image, or further kinds of prediction of one."""
@@ -171,7 +177,7 @@ def _about_predictions(predictions: Path, sums: Sums, signals: Signals | None) -
         thresholds, miou = sweep.curve(sums.swept, sums.truth)
         found["thresholds"] = {"thresholds": thresholds.tolist(), "mIoU": miou.tolist()}
         if "cam" in made_with:
-            made_with[FROM_TRUTH] = made_with["cam"] | {"threshold": sweep.best(sums.swept, sums.truth)}
+            made_with[FROM_TRUTH] = made_with["cam"] | {"threshold": sums.best_threshold}
     if signals is not None:
         found["wrong_pixels"] = signals.document(sums.signals)
     return found | {"made_with": made_with}
@@ -184,6 +190,5 @@ def _add(one: Matrices, other: Matrices) -> Matrices:
 
 def _hits(matrix: Counts, split: Split) -> dict[str, list[int]]:
     """name -> [TP, FP, FN, TN] of every foreground class and union."""
-    members = {name: (k,) for k, name in enumerate(split.classes, 1)} | dict(split.unions)
-    merged = {name: union(matrix, ids) for name, ids in members.items()}
+    merged = {name: union(matrix, ids) for name, ids in split.groups.items()}
     return {name: [int(m[t, p]) for t, p in ((1, 1), (0, 1), (1, 0), (0, 0))] for name, m in merged.items()}

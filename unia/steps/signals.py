@@ -17,7 +17,7 @@ from unia.data.samples import Sample
 from unia.errors import UserError
 from unia.refine.logits import logits_at
 from unia.refine.resize import resize
-from unia.scores import IGNORE, Counts, Floats
+from unia.scores import IGNORE, Counts, Floats, Label
 from unia.steps.crf import read_logits
 from unia.wrong_pixels import BINS, Auroc, binned, mean_within, pooled, quantile_edges, within
 
@@ -51,9 +51,7 @@ class Signals:
             spread = {f"{share:.0%}": float(np.quantile(u, share)) for share in SPREAD}
         return cls(predictions, classes, edges, spread)
 
-    def see(
-        self, name: str, label: NDArray[np.uint8], predicted: NDArray[np.uint8]
-    ) -> dict[str, tuple[float, Counts]]:
+    def see(self, name: str, label: Label, predicted: Label) -> dict[str, tuple[float, Counts]]:
         """signal -> (AUROC within the image, its pixels in bins: 2 x BINS); label and prediction H W."""
         size = (label.shape[0], label.shape[1])
         every = (slice(THINNED // 2, None, THINNED),) * 2

@@ -1,22 +1,19 @@
 """HD95 and ASD of every volume of a split, from the label maps of its slices."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from unia.data.acdc import header_file, volume_of
+from unia.data.acdc import header_file, read_header, volume_of
 from unia.data.samples import Sample, Split, read_mask
-from unia.errors import UserError
+from unia.scores import Label
 from unia.steps.parallel import for_each
 from unia.surface import hd95_and_asd
 
-Label = NDArray[np.uint8]
 Read = Callable[[Sample], Label]
 
 Distances = dict[str, dict[str, tuple[float, float] | None]]
@@ -36,25 +33,16 @@ def surfaces(data: Path, about: Split, kinds: Mapping[str, Read]) -> Iterator[tu
     """(volume, its distances), in order of completion; nothing where the images are no slices of volumes."""
     volumes = _volumes(data, about)
     if volumes:
-        groups = {name: (k,) for k, name in enumerate(about.classes, 1)} | dict(about.unions)
-        work = partial(_measure, kinds, groups)
+        work = partial(_measure, kinds, about.groups)
         yield from for_each(work, volumes, f"surfaces, {about.name}")
 
 
 def _volumes(data: Path, about: Split) -> list[Volume]:
-    slices: dict[str, list[Sample]] = defaultdict(list)
-    for sample in about.samples:
-        if sample.volume is not None:
-            slices[sample.volume].append(sample)
-    return [Volume(name, tuple(of_it), _spacing(header_file(data, name))) for name, of_it in slices.items()]
-
-
-def _spacing(path: Path) -> tuple[float, ...]:
-    try:
-        header = nibabel.Nifti1Header(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run prepare again") from None
-    return tuple(float(length) for length in header.get_zooms()[:3])
+    volumes = []
+    for name, slices in about.by_volume.items():
+        spacing = read_header(header_file(data, name)).get_zooms()[:3]
+        volumes.append(Volume(name, tuple(slices), tuple(map(float, spacing))))
+    return volumes
 
 
 def _measure(

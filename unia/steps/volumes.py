@@ -1,13 +1,12 @@
 """`unia volumes`: label maps of slices, put back into the NIfTI volumes that the slices come from."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
-from unia.data.acdc import header_file, volume_of
+from unia.data.acdc import header_file, read_header, volume_of
 from unia.data.samples import Sample, load_split, read_mask
 from unia.errors import UserError
 from unia.files import atomic
@@ -20,11 +19,11 @@ def volumes(data: Path, split: str, labels: Path, out: Path) -> None:
     Affine and header are those of the volume that was segmented. Raises UserError, naming the file, where a
     label map is missing or is not its slice's size, and where the split's images belong to no volumes.
     """
-    slices: dict[str, list[Sample]] = defaultdict(list)
-    for sample in load_split(data, split).samples:
+    about = load_split(data, split)
+    for sample in about.samples:
         if sample.volume is None:
             raise UserError(f"{data}: {sample.name} of the split {split} is no slice of a volume")
-        slices[sample.volume].append(sample)
+    slices = about.by_volume
     with atomic(out) as folder:
         folder.mkdir()
         for name, samples in track(slices.items(), f"volumes, {split}", len(slices)):
@@ -33,10 +32,7 @@ def volumes(data: Path, split: str, labels: Path, out: Path) -> None:
 
 def _volume(header_path: Path, samples: Sequence[Sample], labels: Path) -> nibabel.Nifti1Image:
     """The volume whose slices, in order, are `samples`."""
-    try:
-        header = nibabel.Nifti1Header(header_path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{header_path}: cannot be read ({error.strerror}); run prepare again") from None
+    header = read_header(header_path)
     width, height, depth = header.get_data_shape()
     if len(samples) != depth:
         raise UserError(f"{header_path}: the volume has {depth} slices, the split {len(samples)} of them")

@@ -4,20 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from unia import sweep
 from unia.data.samples import Sample, read_mask
 from unia.errors import UserError
 from unia.kinds import FROM_TRUTH
-from unia.scores import Counts, confusion
+from unia.scores import Counts, Label, confusion
 from unia.steps.signals import OF, Signals
 
 Matrices = dict[str, Counts]
 """The confusion matrix, (C+1) x (C+1), of each kind of prediction."""
-
-Label = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
