@@ -266,7 +266,7 @@ class AcdcData(AnyData):
     kind: Literal["acdc"]
     source: Name | None
     target: Literal["classes", "heart", "RV", "Myo", "LV", "RV+Myo", "RV+LV", "Myo+LV"]
-    split_by: Literal["patient", "volume-ccam"] = "patient"
+    split_by: Literal["patient", "volume-ccam"]
     tags: Literal["slice", "tile"]
     tile: Tile
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
@@ -313,19 +313,19 @@ class Recipe(Section):
                 "set losses.distribution.weight: 0"
             )
         patch = self.model.patch or 1
+        said = f"no multiple of the ViT's patch: {patch} (by patch_size in model.vit, or model.backbone)"
         for name, crop, scales in (
             ("train.crop", self.train.crop, self.pseudo_label.cam_scales),
             ("infer.crop", self.infer.crop, (*self.pseudo_label.cam_scales, *self.infer.scales)),
         ):
             if crop % patch:
-                said = "patch_size in model.vit, or the name of model.backbone"
-                raise ValueError(f"{name}: {crop} is no multiple of the ViT's patch: {patch} ({said})")
+                raise ValueError(f"{name}: {crop} is {said}")
             for scale in scales:  # else the ViT would leave out a rim of the image
                 seen = int(crop * scale)
                 if seen < patch or seen % patch:
                     raise ValueError(
-                        f"{name}: {crop} times the scale {scale} is {seen}, no multiple of the ViT's patch: "
-                        f"{patch}; crops of a multiple of {4 * patch} suit scales in quarters"
+                        f"{name}: {crop} times the scale {scale} is {seen}, {said}; "
+                        f"crops of a multiple of {4 * patch} suit scales in quarters"
                     )
             if crop * max(scales) > MOST:
                 raise ValueError(f"{name}: {crop} times the scale {max(scales)} is no size of an image")

@@ -23,7 +23,13 @@ FINAL = Path("elsewhere/prepared")
 
 
 def config(**changes: Any) -> AcdcData:
-    values: dict[str, Any] = {"source": None, "target": "classes", "val_fraction": 0.2, "seed": 0}
+    values: dict[str, Any] = {
+        "source": None,
+        "target": "classes",
+        "val_fraction": 0.2,
+        "seed": 0,
+        "split_by": "patient",
+    }
     values |= {"percentiles": (1.0, 99.0), "tags": "slice", "tile": TILE}
     return AcdcData(kind="acdc", **(values | changes))
 

@@ -186,6 +186,7 @@ def test_sources_that_cannot_be_had_say_what_to_do(tmp_path: Path) -> None:
         kind="acdc",
         source=None,
         target="classes",
+        split_by="patient",
         tags="slice",
         tile=Tile(side=64, stride=32, presence=1),
         val_fraction=0.2,

@@ -102,8 +102,6 @@ def refusals(tried: Iterable[Mutation]) -> set[tuple[str, str]]:
             blamed = {name_of(mutation), mutation.written} - {""}
             if len(mutation.path) <= 2:  # what refers to a dataset or a variant that is gone
                 blamed |= {"run", "ablations"}
-            if mutation.path[0] == "datasets" and mutation.path[2:] == ("model",):
-                blamed |= {"no multiple of the ViT's patch"}  # the recipe's ViT, which then holds
             assert any(part in message for part in blamed), (mutation.key, message)
             print(f"| {mutation.key} | {mutation.what} | {message.removeprefix('params.yaml: ')} |")
         else:

@@ -1,4 +1,4 @@
-"""What is float32 whatever the precision of the passes: the uncertainty, whose differences bf16 would hide."""
+"""u is float32 whatever the precision of the other passes: bf16 would hide its differences."""
 
 from pathlib import Path
 
