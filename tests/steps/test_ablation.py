@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from unia.errors import UserError
-from unia.steps.ablation import DRAWS, SEED, Counts, ablation, compare
+from unia.bootstrap import SEED
+from unia.steps.ablation import DRAWS, Counts, ablation, compare
 
 IMAGES, CLASSES = 12, ("background", "cat", "dog")
 
