@@ -14,6 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.report import arguments, operations, publish, share, synchronise, timed
 from unia.config import load
 from unia.model.network import build
+from unia.model.precision import has_bf16
 from unia.recipe import Recipe
 from unia.training.loop import make_step
 from unia.training.objective import Plan
@@ -56,7 +57,7 @@ def main() -> None:
         "backbone": recipe.model.backbone,
         "batch": len(images),
         "crop": recipe.train.crop,
-        "precision": recipe.train.precision if device.type == "cuda" else "float32",
+        "precision": recipe.train.precision if has_bf16(device) else "float32",
         "device": device.type,
         "ms a step": round(1000 * seconds, 1),
         "tflop": round(count / 1e12, 3),
