@@ -60,6 +60,7 @@ def mutated_file() -> dict[str, Any]:
     ablations = document["ablations"]
     ablations["shapes"] |= {"seeds": [1], "variants": ["full", "no_mutual"]}
     ablations["voc"]["variants"] = ["full", "small_backbone"]
+    ablations["voc_cpu"] |= {"seeds": [1], "variants": ["full", "no_ptc"]}
     return document
 
 
