@@ -59,7 +59,7 @@ AT_THE_LINE = [
      "'nearest' or 'bilinear' (it is 'cubic')"),
     ("filter: lattice", "filter: latice", "recipe.losses.energy.filter", "'lattice' or 'exact'"),
     ("size: full", "size: medium", "size", "full or small (it is 'medium')"),
-    ("run: [shapes]", "run: [shape]", "run", "list of datasets (shapes, voc, voc_cpu, coco, acdc)"),
+    ("run: [shapes]", "run: [shape]", "run", "list of datasets (shapes, voc, voc_cpu, coco, acdc, acdc_cpu"),
     ("run: [shapes]", "run: shapes", "run", "list of datasets"),
     # no mapping where one belongs
     ("  crf: {}\n\ndatasets", "  crf: []\n\ndatasets", "small.crf", "must be a mapping"),

@@ -20,7 +20,15 @@ GROUPS = ("NOR", "NOR", "DCM")
 def prepared(source: Path, folder: Path, **changes: Any) -> Dataset:
     tile = Tile(side=6, stride=4, presence=1)
     values: dict[str, Any] = {"target": "classes", "val_fraction": 0.5, "tags": "slice"} | changes
-    config = AcdcData(kind="acdc", source=None, tile=tile, seed=0, percentiles=(0.0, 100.0), **values)
+    config = AcdcData(
+        kind="acdc",
+        source=None,
+        split_by="patient",
+        tile=tile,
+        seed=0,
+        percentiles=(0.0, 100.0),
+        **values,
+    )
     found = acdc.read(config, [source], folder, folder)
     sums = {
         path: "" for samples in found.splits.values() for s in samples for path in (s.image, s.mask) if path
