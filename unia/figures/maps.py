@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unia.model.cam import multi_scale_cams
-from unia.model.network import UniA
 from unia.model.segment import resized
 from unia.model.uncertainty import uncertainty
+from unia.model.windows import Network
 from unia.refine.resize import resize
 
 Map = NDArray[np.float32]
@@ -30,7 +30,7 @@ class Maps:
 
 @torch.inference_mode()
 def maps(
-    model: UniA, image: Tensor, labels: Tensor | None, base: tuple[int, int], scales: Sequence[float]
+    model: Network, image: Tensor, labels: Tensor | None, base: tuple[int, int], scales: Sequence[float]
 ) -> Maps:
     """The maps of a normalised `image` 3 H W, which the network sees at the size `base`.
 

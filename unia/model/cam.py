@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unia.model.network import UniA
+from unia.model.windows import Network
 from unia.refine.cam import combine
 
 
 @torch.no_grad()
 def multi_scale_cams(
-    model: UniA,
+    model: Network,
     images: Tensor,
     scales: Sequence[float],
     known: tuple[Tensor, Tensor] | None = None,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from unia.model.network import UniA
+from unia.model.windows import Network
 from unia.refine.logits import logits_at
 from unia.refine.resize import resize
 
@@ -17,7 +17,7 @@ def resized(images: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def scale_maps(
-    model: UniA, images: Sequence[Tensor], base: tuple[int, int], scales: Sequence[float]
+    model: Network, images: Sequence[Tensor], base: tuple[int, int], scales: Sequence[float]
 ) -> list[Tensor]:
     """For each scale s the logits B C+1 h w of normalised images 3 H W, float32 (float64 stays).
 
@@ -33,7 +33,7 @@ def scale_maps(
 
 
 def multi_scale_logits(
-    model: UniA, images: Sequence[Tensor], base: tuple[int, int], scales: Sequence[float]
+    model: Network, images: Sequence[Tensor], base: tuple[int, int], scales: Sequence[float]
 ) -> list[Tensor]:
     """Logits C+1 H W of normalised images 3 H W, each at its own size."""
     maps = scale_maps(model, images, base, scales)

@@ -21,6 +21,7 @@ from unia.figures.wrong_pixels import wrong_pixels
 from unia.files import atomic, read_json
 from unia.model.checkpoint import load
 from unia.model.network import UniA
+from unia.model.windows import as_trained
 from unia.progress import track
 from unia.recipe import Infer, PseudoLabel
 from unia.steps.infer import Images
@@ -121,7 +122,7 @@ def _rows(
                 read_image(sample.image),
                 read_mask(sample.mask),
                 maps(
-                    model,
+                    as_trained(model, base, config.crop, items.split.tile),
                     image.to(device),
                     None if present is None else present.to(device),
                     base,

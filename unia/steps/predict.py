@@ -22,6 +22,7 @@ from unia.model.network import UniA
 from unia.model.precision import passes
 from unia.model.segment import resized, scale_maps
 from unia.model.uncertainty import uncertainty
+from unia.model.windows import as_trained
 from unia.progress import say, track
 from unia.recipe import Infer
 from unia.refine.logits import logits_at
@@ -133,11 +134,12 @@ def segment(model: UniA, image: Pixels, config: Infer, tile: int | None) -> Segm
     device = next(model.parameters()).device
     pixels = normalise(to_tensor(image)).to(device)
     base = base_size(pixels, config.crop, tile, model.backbone.patch)
+    network = as_trained(model, base, config.crop, tile)
     with passes(device, config.precision):
-        maps = [scale[0] for scale in scale_maps(model, [pixels], base, config.scales)]
+        maps = [scale[0] for scale in scale_maps(network, [pixels], base, config.scales)]
         seen = resized([pixels], base)
-        output = model(seen)
-    log_variance = model.log_variance(seen, output)
+        output = network(seen)
+    log_variance = network.log_variance(seen, output)
     size = (image.shape[0], image.shape[1])
     shrink = max(1.0, sqrt(size[0] * size[1] / PIXELS))
     decided = (max(1, round(size[0] / shrink)), max(1, round(size[1] / shrink)))

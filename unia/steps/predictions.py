@@ -16,6 +16,7 @@ from unia.model.network import UniA
 from unia.model.precision import passes
 from unia.model.segment import resized, scale_maps
 from unia.model.uncertainty import uncertainty
+from unia.model.windows import Network, as_trained
 from unia.recipe import Infer, PseudoLabel
 from unia.refine.affinity import affinity_label
 from unia.refine.logits import logits_at
@@ -83,12 +84,13 @@ def predict(
         return base_size(item[1], config.crop, tile, model.backbone.patch)
 
     for base, alike in groupby(batch, seen_at):
-        yield from _predict(model, list(alike), base, pseudo_label, config, device)
+        network = as_trained(model, base, config.crop, tile)
+        yield from _predict(network, list(alike), base, pseudo_label, config, device)
 
 
 @torch.inference_mode()
 def _predict(
-    model: UniA,
+    model: Network,
     batch: list[Item],
     base: tuple[int, int],
     pseudo_label: PseudoLabel,
