@@ -59,7 +59,12 @@ AT_THE_LINE = [
      "'nearest' or 'bilinear' (it is 'cubic')"),
     ("filter: lattice", "filter: latice", "recipe.losses.energy.filter", "'lattice' or 'exact'"),
     ("size: full", "size: medium", "size", "full or small (it is 'medium')"),
-    ("run: [shapes]", "run: [shape]", "run", "list of datasets (shapes, voc, voc_cpu, coco, acdc, acdc_cpu"),
+    (
+        "run: [shapes]",
+        "run: [shape]",
+        "run",
+        "list of datasets (shapes, voc, voc_cpu, coco, acdc, acdc_cpu, acdc_lv_cpu)",
+    ),
     ("run: [shapes]", "run: shapes", "run", "list of datasets"),
     # no mapping where one belongs
     ("  crf: {}\n\ndatasets", "  crf: []\n\ndatasets", "small.crf", "must be a mapping"),
@@ -136,7 +141,9 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_dataset() -> None:
-    with pytest.raises(UserError, match=r"'cityscapes'.* there are: shapes, voc, voc_cpu, coco, acdc"):
+    with pytest.raises(
+        UserError, match=r"'cityscapes'.* there are: shapes, voc, voc_cpu, coco, acdc, acdc_cpu, acdc_lv_cpu"
+    ):
         load(FILE).recipe("cityscapes")
 
 

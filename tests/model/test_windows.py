@@ -92,3 +92,9 @@ def test_an_image_no_larger_than_a_window_is_one_pass(model: UniA, images: Tenso
 
 def test_without_tiles_the_image_is_one_pass(model: UniA) -> None:
     assert as_trained(model, (48, 56), WINDOW, tile=None) is model
+
+
+@torch.no_grad()
+def test_the_log_variance_alone_is_that_of_the_whole_pass(model: UniA, images: Tensor) -> None:
+    network = Windows(model, WINDOW, (48, 56))
+    torch.testing.assert_close(network.log_variance(images), network(images).log_variance)

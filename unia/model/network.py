@@ -69,14 +69,10 @@ class UniA(nn.Module):
         reread, _, _ = self._reread(tokens.final, tokens.grid, mean=False)
         return _as_map(2 * reread, tokens.grid), _as_map(tokens.auxiliary, tokens.grid)
 
-    def log_variance(self, images: Tensor, output: Output) -> Tensor | None:
-        """B N D of the uncertainty inference in float32, where `output` is of the pass over `images`.
-
-        A pass in bfloat16 is made again, outside autocast: u differs by 1e-5 within an image, which
-        bfloat16's rounding hides. None without uncertainty inference.
-        """
-        if output.log_variance is None or output.log_variance.dtype == torch.float32:
-            return output.log_variance
+    def log_variance(self, images: Tensor) -> Tensor | None:
+        """B N D of the uncertainty inference alone; None without it."""
+        if self.uncertainty is None:
+            return None
         tokens = self.backbone(images, attention=False)
         return self._reread(tokens.final, tokens.grid, mean=False)[2]
 

@@ -36,9 +36,6 @@ class Windows:
         def averaged(name: str) -> Tensor:
             return _averaged([(place, getattr(output, name)) for place, output in found], grid)
 
-        log_variance = None
-        if found[0][1].log_variance is not None:
-            log_variance = _averaged([(place, _log_variance(place, output)) for place, output in found], grid)
         return Output(
             cls_logits=torch.stack([output.cls_logits for _, output in found]).amax(0),
             cls_aux_logits=torch.stack([output.cls_aux_logits for _, output in found]).amax(0),
@@ -47,7 +44,7 @@ class Windows:
             features_aux=averaged("features_aux"),
             affinity=_affinity([(place, output.affinity) for place, output in found], grid),
             mean=None,
-            log_variance=None if log_variance is None else log_variance.flatten(2).transpose(1, 2),
+            log_variance=_tokens_averaged([(place, output.log_variance) for place, output in found], grid),
         )
 
     def feature_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,11 +63,10 @@ class Windows:
         """As UniA's: the classifiers are linear, so that the CAMs of averaged features are averaged CAMs."""
         return self.model.cams(features, features_aux)
 
-    def log_variance(self, images: Tensor, output: Output) -> Tensor | None:
-        """As UniA's: B N D in float32, outside autocast."""
-        if output.log_variance is None or output.log_variance.dtype == torch.float32:
-            return output.log_variance
-        return self(images).log_variance
+    def log_variance(self, images: Tensor) -> Tensor | None:
+        """B N D of the uncertainty inference alone; None without it."""
+        found = self._windows(images, lambda windows: (self.model.log_variance(windows),))
+        return _tokens_averaged([(place, part) for place, (part,) in found], self._grid(images))
 
     def _grid(self, images: Tensor) -> tuple[int, int]:
         patch = self.model.backbone.patch
@@ -100,6 +96,16 @@ def as_trained(model: UniA, base: tuple[int, int], crop: int, tile: int | None) 
     return model if tile is None else Windows(model, crop, base)
 
 
+def exact_log_variance(network: Network, images: Tensor, output: Output) -> Tensor | None:
+    """The log-variance of `output`, which is of a pass over `images`; a pass in bfloat16 is made again.
+
+    u differs by 1e-5 within an image, which bfloat16's rounding hides. To be called outside autocast.
+    """
+    if output.log_variance is None or output.log_variance.dtype != torch.bfloat16:
+        return output.log_variance
+    return network.log_variance(images)
+
+
 def _along(length: int, side: int) -> list[slice]:
     """Windows along one axis, half a side apart; the last ends with the axis."""
     last = max(0, length - side)
@@ -123,6 +129,16 @@ def _averaged(maps: Sequence[tuple[Place, Tensor]], grid: tuple[int, int]) -> Te
     return (total / count).to(first.dtype)
 
 
+def _tokens_averaged(parts: Sequence[tuple[Place, Tensor | None]], grid: tuple[int, int]) -> Tensor | None:
+    """B N D from the tokens of windows; None where they have none."""
+    maps = [
+        (place, tokens.mT.unflatten(2, (place[0].stop - place[0].start, -1)))
+        for place, tokens in parts
+        if tokens is not None
+    ]
+    return _averaged(maps, grid).flatten(2).mT if maps else None
+
+
 def _affinity(parts: Sequence[tuple[Place, Tensor]], grid: tuple[int, int]) -> Tensor:
     """B N N from the affinity of windows; 0 between tokens that no window holds both of."""
     first = parts[0][1]
@@ -136,14 +152,6 @@ def _affinity(parts: Sequence[tuple[Place, Tensor]], grid: tuple[int, int]) -> T
         total[:, held[:, None], held] += part
         count[held[:, None], held] += 1
     return (total / count.clamp(min=1)).to(first.dtype)
-
-
-def _log_variance(place: Place, output: Output) -> Tensor:
-    """B D h w of a window."""
-    assert output.log_variance is not None
-    rows, columns = place
-    grid = (rows.stop - rows.start, columns.stop - columns.start)
-    return output.log_variance.transpose(1, 2).unflatten(2, grid)
 
 
 def _sum_type(part: Tensor) -> torch.dtype:

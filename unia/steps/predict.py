@@ -22,7 +22,7 @@ from unia.model.network import UniA
 from unia.model.precision import passes
 from unia.model.segment import resized, scale_maps
 from unia.model.uncertainty import uncertainty
-from unia.model.windows import as_trained
+from unia.model.windows import as_trained, exact_log_variance
 from unia.progress import say, track
 from unia.recipe import Infer
 from unia.refine.logits import logits_at
@@ -139,7 +139,7 @@ def segment(model: UniA, image: Pixels, config: Infer, tile: int | None) -> Segm
         maps = [scale[0] for scale in scale_maps(network, [pixels], base, config.scales)]
         seen = resized([pixels], base)
         output = network(seen)
-    log_variance = network.log_variance(seen, output)
+    log_variance = exact_log_variance(network, seen, output)
     size = (image.shape[0], image.shape[1])
     shrink = max(1.0, sqrt(size[0] * size[1] / PIXELS))
     decided = (max(1, round(size[0] / shrink)), max(1, round(size[1] / shrink)))

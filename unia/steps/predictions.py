@@ -16,7 +16,7 @@ from unia.model.network import UniA
 from unia.model.precision import passes
 from unia.model.segment import resized, scale_maps
 from unia.model.uncertainty import uncertainty
-from unia.model.windows import Network, as_trained
+from unia.model.windows import Network, as_trained, exact_log_variance
 from unia.recipe import Infer, PseudoLabel
 from unia.refine.affinity import affinity_label
 from unia.refine.logits import logits_at
@@ -106,7 +106,7 @@ def _predict(
         known = (output.features, output.features_aux)
         cams, cams_aux = multi_scale_cams(model, seen, pseudo_label.cam_scales, known)
         maps = scale_maps(model, images, base, config.scales)
-    log_variance = model.log_variance(seen, output)
+    log_variance = exact_log_variance(model, seen, output)
     grid = (output.features.shape[-2], output.features.shape[-1])
     background, radius = pseudo_label.background, pseudo_label.radius
     beside = pseudo_label.affinity_background
