@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test test-slow faults setup needed lint mlflow lock moved
+.PHONY: demo test test-slow faults slurm setup needed lint mlflow lock moved
 
 demo: setup
 	snakemake --cores all results/shapes_val.csv
@@ -21,6 +21,10 @@ test-slow: setup
 
 faults: setup
 	$(PYTEST) --dist worksteal --hypothesis-profile many -rP tests/faults
+
+# Needs root: starts and stops a Slurm on this machine, one test at a time.
+slurm: setup
+	pytest -rP --durations 15 tests/slurm
 
 setup: .venv/installed
 
