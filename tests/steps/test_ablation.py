@@ -91,3 +91,24 @@ def test_runs_scored_on_other_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="less: was not scored on the same images"):
         ablation(folders, {"full": "", "less": ""}, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_ratio_to_full_supervision_is_of_the_means_and_of_the_segmentation_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    found = {name: [counts(rng, good), counts(rng, good)] for name, good in (("full", 2), ("masks", 3))}
+    folders: dict[str, list[Path]] = {name: [] for name in found}
+    for name, of_seeds in found.items():
+        for seed, one in enumerate(of_seeds):
+            folder = write(tmp_path / name / str(seed), one)
+            seg = (folder / "images.csv").read_text()
+            (folder / "images.csv").write_text(seg + seg.partition("\n")[2].replace("seg_ms_crf", "cam"))
+            folders[name].append(folder)
+    ablation(folders, {"full": "", "masks": ""}, tmp_path / "out.csv", twin="masks")
+    with (tmp_path / "out.csv").open() as file:
+        rows = {
+            (row["variant"], row["prediction"]): row["of full supervision"] for row in csv.DictReader(file)
+        }
+    ours, twins = (np.mean([miou(one, list(range(IMAGES))) for one in found[name]]) for name in found)
+    assert float(rows["full", "seg_ms_crf"]) == pytest.approx(100 * ours / twins, abs=1e-3)
+    assert rows["masks", "seg_ms_crf"] == "100.000"
+    assert rows["full", "cam"] == rows["masks", "cam"] == ""

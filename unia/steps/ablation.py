@@ -17,23 +17,27 @@ from numpy.typing import NDArray
 from unia import bootstrap
 from unia.errors import UserError
 from unia.files import write_text
-from unia.kinds import KINDS
+from unia.kinds import KINDS, SEGMENTATIONS
 from unia.progress import track
 from unia.system import of_system
 
 DRAWS = 2000
+SCORES = ("mIoU", "std", "difference", "low 95%", "high 95%", "of full supervision")
 COUNTS = ["tp", "fp", "fn"]
 
 Counts = NDArray[np.int64]  # images x classes x (TP, FP, FN)
 Floats = NDArray[np.float64]
 
 
-def ablation(folders: Mapping[str, Sequence[Path]], changes: Mapping[str, str], out: Path) -> None:
+def ablation(
+    folders: Mapping[str, Sequence[Path]], changes: Mapping[str, str], out: Path, twin: str | None = None
+) -> None:
     """Write the CSV `out`: a row for each variant and kind of prediction, mIoU in percent, 3 decimals.
 
     `folders`: variant -> for each seed the folder with images.csv; the first variant is the reference.
     `changes`: what each variant changes. Columns: mean and standard deviation (n - 1) over the seeds, mean
-    difference to the reference with the same seed, and the bootstrap's 95% interval of that difference.
+    difference to the reference with the same seed, the bootstrap's 95% interval of that difference, and, for
+    the segmentation, the ratio of the means to those of `twin`, the variant that is fully supervised.
     Raises UserError where runs were not scored on the same images and classes.
     """
     tables = {
@@ -44,20 +48,19 @@ def ablation(folders: Mapping[str, Sequence[Path]], changes: Mapping[str, str], 
     any_table = next(iter(first.values()))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ("variant", "changes", "prediction", "seeds", "mIoU", "std", "difference", "low 95%", "high 95%")
-    )
+    writer.writerow(("variant", "changes", "prediction", "seeds", *SCORES))
     for variant, found in tables.items():
         for kind in [kind for kind in KINDS if kind in set(any_table["kind"])]:
             index = _names(any_table, kind)
-            counts, base = (
+            counts, base, full = (
                 [_counts(path, table, kind, *index) for path, table in some.items()]
-                for some in (found, first)
+                for some in (found, first, tables[twin] if twin and kind in SEGMENTATIONS else {})
             )
             result = compare(counts, base)
             difference = ["", "", ""] if found is first else map(_percent, result.difference())
+            ratio = _percent(_whole(counts).mean() / _whole(full).mean()) if full else ""
             scores = map(_percent, result.scores())
-            writer.writerow((variant, changes[variant], kind, len(found), *scores, *difference))
+            writer.writerow((variant, changes[variant], kind, len(found), *scores, *difference, ratio))
     write_text(out, text.getvalue())
 
 
@@ -87,9 +90,13 @@ def compare(found: Sequence[Counts], reference: Sequence[Counts]) -> Comparison:
     for weights in bootstrap.weights(images, DRAWS):
         pairs = zip(found, reference, strict=True)
         drawn.append(np.mean([_miou(weights, one) - _miou(weights, other) for one, other in pairs], axis=0))
-    every = np.ones((1, images), dtype=np.int64)
-    miou, base = (np.array([_miou(every, one)[0] for one in runs]) for runs in (found, reference))
+    miou, base = _whole(found), _whole(reference)
     return Comparison(miou, miou - base, np.concatenate(drawn))
+
+
+def _whole(runs: Sequence[Counts]) -> Floats:
+    """mIoU of each run, over all images."""
+    return np.array([_miou(np.ones((1, len(one)), dtype=np.int64), one)[0] for one in runs])
 
 
 def _miou(weights: Counts, counts: Counts) -> Floats:
