@@ -58,7 +58,7 @@ def ablation(
             )
             result = compare(counts, base)
             difference = ["", "", ""] if found is first else map(_percent, result.difference())
-            ratio = _percent(_whole(counts).mean() / _whole(full).mean()) if full else ""
+            ratio = _percent(_over_all_images(counts).mean() / _over_all_images(full).mean()) if full else ""
             scores = map(_percent, result.scores())
             writer.writerow((variant, changes[variant], kind, len(found), *scores, *difference, ratio))
     write_text(out, text.getvalue())
@@ -90,11 +90,11 @@ def compare(found: Sequence[Counts], reference: Sequence[Counts]) -> Comparison:
     for weights in bootstrap.weights(images, DRAWS):
         pairs = zip(found, reference, strict=True)
         drawn.append(np.mean([_miou(weights, one) - _miou(weights, other) for one, other in pairs], axis=0))
-    miou, base = _whole(found), _whole(reference)
+    miou, base = _over_all_images(found), _over_all_images(reference)
     return Comparison(miou, miou - base, np.concatenate(drawn))
 
 
-def _whole(runs: Sequence[Counts]) -> Floats:
+def _over_all_images(runs: Sequence[Counts]) -> Floats:
     """mIoU of each run, over all images."""
     return np.array([_miou(np.ones((1, len(one)), dtype=np.int64), one)[0] for one in runs])
 
