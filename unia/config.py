@@ -72,6 +72,12 @@ class Params:
             name: " ".join(settings_between({}, variants[name])) for name in self.ablation(dataset).variants
         }
 
+    def twin(self, dataset: str) -> str | None:
+        """The variant of a dataset's ablation that learns from masks; None where there is none."""
+        about = self.ablation(dataset)
+        runs = {variant: f"{dataset}/{variant}/{about.seeds[0]}" for variant in about.variants}
+        return next((v for v, run in runs.items() if self.recipe(run).train.supervision == "masks"), None)
+
     def ablation_runs(self) -> Iterator[str]:
         """Every `<dataset>/<variant>/<seed>`."""
         for dataset, ablation in self.ablations.items():

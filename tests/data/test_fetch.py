@@ -3,6 +3,7 @@
 import hashlib
 import random
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,7 +106,9 @@ def test_a_stall_is_a_broken_connection(
     tmp_path: Path, server: FlakyServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.stalls = 1
+    begun = time.monotonic()
     get(server, tmp_path)
+    assert time.monotonic() - begun < 4  # the server is silent for 5
     assert "Read timed out" in capfd.readouterr().err
     assert len(server.asked) == 2
 

@@ -104,7 +104,10 @@ class Submitted:
 
     def ended(self, code: int = 0) -> str:
         """What Snakemake said until it ended with this exit code."""
-        self.process.wait(PATIENCE)
+        try:
+            self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()  # else it would go on, in the next test's Slurm
         said = self.said.read_text()
         print(said)
         assert self.process.returncode == code, said

@@ -1,7 +1,6 @@
 """MLflow's server goes and comes while a step runs: nothing is lost, and the step is not held up."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +9,12 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 from servers import Gate, mlflow_server
-from slept import Slept
 
 from unia.tracking import run as runs
 from unia.tracking import store
 from unia.tracking.parents import lineage
 from unia.tracking.runs import step_run
 
-pytest_plugins = "slept"
 pytestmark = pytest.mark.slow
 
 PARENTS = lineage("shapes", "full", {})
@@ -61,11 +58,11 @@ def receipt() -> dict[str, Any]:
 
 
 def test_a_server_that_is_away_for_a_while_misses_nothing(
-    gate: Gate, port: int, slept: Slept, capfd: pytest.CaptureFixture[str]
+    gate: Gate, port: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     gate.open()
     with step_run("train", "shapes", {}, {}, {"model": Path("model.bin")}, parents=PARENTS) as run:
-        before = slept[threading.current_thread()]
+        begun = time.monotonic()
         for i in range(10):
             if i == 3:
                 gate.close()
@@ -74,7 +71,7 @@ def test_a_server_that_is_away_for_a_while_misses_nothing(
                 run.log_figure(Figure(), "confusion")
                 time.sleep(3.0)
                 gate.open()
-        assert slept[threading.current_thread()] - before == 3.0  # as here, and not for the server
+        assert time.monotonic() - begun < 10
         Path("model.bin").write_bytes(b"weights")
     assert run.id is not None
     assert the_run(port, run.id).info.status == "FINISHED"
@@ -128,11 +125,12 @@ def test_a_server_that_stays_away_is_waited_for_once_and_said(
 
 
 def test_a_server_that_was_never_there_costs_a_step_seconds(
-    gate: Gate, slept: Slept, capfd: pytest.CaptureFixture[str]
+    gate: Gate, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    begun = time.monotonic()
     with step_run("train", "shapes", {}, {}, {"model": Path("model.bin")}, parents=PARENTS):
         Path("model.bin").write_bytes(b"weights")
-    assert sum(slept.values()) < 10
+    assert time.monotonic() - begun < 20
     assert receipt()["mlflow_run_id"] is None
     said = "".join(capfd.readouterr())
     assert said.count("\n") == 2
@@ -140,13 +138,14 @@ def test_a_server_that_was_never_there_costs_a_step_seconds(
 
 
 def test_a_database_that_does_not_answer_costs_a_step_seconds(
-    gate: Gate, slept: Slept, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("psycopg2", reason="needs the driver of PostgreSQL, psycopg2")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://me:s3cret@127.0.0.1:{gate.port}/mlflow")
+    begun = time.monotonic()
     with step_run("train", "shapes", {}, {}, {"model": Path("model.bin")}, parents=PARENTS):
         Path("model.bin").write_bytes(b"weights")
-    assert sum(slept.values()) < 10
+    assert time.monotonic() - begun < 20
     assert "Connection refused" in capfd.readouterr().err.splitlines()[0]
 
 

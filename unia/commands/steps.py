@@ -242,11 +242,6 @@ def ablation(
     from unia.steps.ablation import ablation as step
 
     about = params.ablation(dataset)
-    of_masks = [
-        v
-        for v in about.variants
-        if params.recipe(f"{dataset}/{v}/{about.seeds[0]}").train.supervision == "masks"
-    ]
     folders = {
         variant: [results / dataset / variant / str(seed) / split for seed in about.seeds]
         for variant in about.variants
@@ -257,7 +252,7 @@ def ablation(
         for seed, folder in zip(about.seeds, of_seeds, strict=True)
     }
     with running("ablation", params, dataset, inputs, out, split):
-        step(folders, params.changes(dataset), out, next(iter(of_masks), None))
+        step(folders, params.changes(dataset), out, params.twin(dataset))
 
 
 @app.command()

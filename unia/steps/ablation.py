@@ -58,7 +58,7 @@ def ablation(
             )
             result = compare(counts, base)
             difference = ["", "", ""] if found is first else map(_percent, result.difference())
-            ratio = _percent(_over_all_images(counts).mean() / _over_all_images(full).mean()) if full else ""
+            ratio = _percent(result.miou.mean() / _over_all_images(full).mean()) if full else ""
             scores = map(_percent, result.scores())
             writer.writerow((variant, changes[variant], kind, len(found), *scores, *difference, ratio))
     write_text(out, text.getvalue())
