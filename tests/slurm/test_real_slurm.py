@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 import pytest
 from computed import once
@@ -80,7 +81,7 @@ def training_log(project: Project) -> str:
 
 
 class Submitted:
-    """Snakemake at work in a project, its jobs in Slurm."""
+    """Snakemake at work in a project, its jobs in Slurm; it is ended with the block."""
 
     def __init__(self, project: Project, *options: str):
         self.project, self.said = project, project.folder.parent / "snakemake.out"
@@ -89,6 +90,13 @@ class Submitted:
                 [*SUBMIT, *options, "--", TABLE], cwd=project.folder, env=project.environment,
                 stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
             )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
 
     def training(self) -> str:
         """Wait until the job that trains has come some way; its number in Slurm."""
@@ -104,10 +112,7 @@ class Submitted:
 
     def ended(self, code: int = 0) -> str:
         """What Snakemake said until it ended with this exit code."""
-        try:
-            self.process.wait(PATIENCE)
-        finally:
-            self.process.kill()  # else it would go on, in the next test's Slurm
+        self.process.wait(PATIENCE)
         said = self.said.read_text()
         print(said)
         assert self.process.returncode == code, said
@@ -122,9 +127,9 @@ def same_table(project: Project, sound: Project) -> None:
 @pytest.mark.parametrize("accounting", ["1", "0"])
 def test_scancel(start_slurm: StartSlurm, project: Project, sound: Project, accounting: str) -> None:
     start_slurm(DBD=accounting)
-    submitted = Submitted(project)
-    subprocess.run(["scancel", submitted.training()], check=True)
-    said = submitted.ended()
+    with Submitted(project) as submitted:
+        subprocess.run(["scancel", submitted.training()], check=True)
+        said = submitted.ended()
     assert "SLURM status is: 'CANCELLED'" in said
     assert "Trying to restart job" in said
     same_table(project, sound)
@@ -139,11 +144,12 @@ def test_preemption(
     start_slurm: StartSlurm, project: Project, sound: Project, mode: str, grace: str, status: str | None
 ) -> None:
     start_slurm(PREEMPT=mode, GRACE=grace)
-    submitted = Submitted(project, "--default-resources", "slurm_partition=low", "mem_mb=4000", "runtime=60")
-    submitted.training()
     whole_node = ("--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
-    subprocess.run(["sbatch", *whole_node], check=True)
-    said = submitted.ended()
+    low = ("--default-resources", "slurm_partition=low", "mem_mb=4000", "runtime=60")
+    with Submitted(project, *low) as submitted:
+        submitted.training()
+        subprocess.run(["sbatch", *whole_node], check=True)
+        said = submitted.ended()
     statuses = re.findall(r"SLURM status is: '(\w+)'", said)
     assert statuses == [status] * (status is not None)  # Slurm itself starts again what it requeues
     same_table(project, sound)
@@ -158,7 +164,8 @@ def test_a_time_limit_too_short_twice(
     [(minutes, seconds)] = re.findall(rf"{ITERATIONS}/{ITERATIONS}, (\d+):(\d+) spent", training_log(sound))
     # For some 200 seconds: Slurm's shortest limit is a minute, and it may let another half pass.
     longer(project, ITERATIONS * 200 // (60 * int(minutes) + int(seconds)))
-    said = Submitted(project, "--set-resources", "train:runtime=1").ended()
+    with Submitted(project, "--set-resources", "train:runtime=1") as submitted:
+        said = submitted.ended()
     assert said.count("SLURM status is: 'TIMEOUT'") >= 2
     stopped = set(re.findall(r"stopped by SIGTERM at iteration (\d+) of", said))
     assert len(stopped) >= 2
@@ -169,9 +176,10 @@ def test_a_time_limit_too_short_twice(
 
 def test_two_nodes_of_one_gpu_each(start_slurm: StartSlurm, project: Project, sound: Project) -> None:
     start_slurm(NODES="2")
-    refused = Submitted(project, "--set-resources", "train:gpu=2").ended(code=1)
-    assert "Requested node configuration is not available" in refused
-    Submitted(project, "--set-scatter", "infer=2", "crf=2").ended()
+    with Submitted(project, "--set-resources", "train:gpu=2") as two_gpus:
+        assert "Requested node configuration is not available" in two_gpus.ended(code=1)
+    with Submitted(project, "--set-scatter", "infer=2", "crf=2") as parts:
+        parts.ended()
     same_table(project, sound)
     nodes = subprocess.check_output(["sacct", "--allocations", "--noheader", "--format=NodeList"], text=True)
     assert set(nodes.split()) >= {"n1", "n2"}

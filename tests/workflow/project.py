@@ -121,4 +121,4 @@ class Project:
     def commit(self) -> None:
         """Commit all that git does not ignore, as DVC's experiments and comparisons need."""
         self.ok("git", "add", "--all")
-        self.ok("git", "commit", "--quiet", "--message", "All files")
+        self.ok("git", "commit", "--quiet", "--allow-empty", "--message", "All files")
