@@ -2,12 +2,14 @@
 #
 #   snakemake --cores all results/shapes_val.csv
 
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
-configfile: "params.yaml"
+configfile: os.environ.get("UNIA_PARAMS", "params.yaml")  # a copy of it, where a job of a cluster reads it again
 
 
 report: "workflow/report/workflow.rst"

@@ -194,6 +194,12 @@ def names(folder: Path) -> list[str]:
     return sorted(walk(folder))
 
 
+def everything(folder: Path) -> list[str]:
+    """The files that go with `folder` when it is removed, sorted: hidden ones too, but none behind a link."""
+    found = [Path(place, file) for place, _, files in os.walk(folder) for file in files]
+    return sorted(file.relative_to(folder).as_posix() for file in found)
+
+
 def walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
     """The files of `names`, in no order. Links are followed, but for those to a folder `above` them."""
     state = folder.stat()

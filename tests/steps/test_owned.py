@@ -73,7 +73,12 @@ def test_its_own_work_is_replaced_till_something_is_added(tmp_path: Path) -> Non
     for _ in range(2):
         run(tmp_path, download)
         run(tmp_path, prepare)
-    for place, step in (("data/masks/notes.txt", prepare), ("raw/VOCdevkit/notes.txt", download)):
+    for place, step in (
+        ("data/masks/notes.txt", prepare),
+        ("data/masks/.remarks", prepare),
+        ("data/.ipynb_checkpoints/notebook.ipynb", prepare),
+        ("raw/VOCdevkit/notes.txt", download),
+    ):
         (tmp_path / place).parent.mkdir(exist_ok=True)
         (tmp_path / place).write_text("mine")
         assert f"unia: {place}: lies where this step would write" in run(tmp_path, step, code=1)
@@ -104,6 +109,13 @@ def test_what_a_run_left_that_did_not_end_is_replaced(
     assert Path("crf/0.png").exists()
     make()
     assert not list(tmp_path.glob(".crf*"))
+
+    Path(".crf.begun").touch()  # a run that was killed before it touched the old result
+    Path("crf/notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"^crf/notes.txt: lies where this step would write"):
+        make()
+    Path("crf/notes.txt").unlink()
+    make()
 
 
 def test_a_trial_does_not_replace_what_was_made_in_full(

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pipeline import PARAMS, RAW, SETTINGS, TRAIN, VAL, traced
+from pipeline import DATA, PARAMS, RAW, SETTINGS, TRAIN, VAL, run_train, traced
 
 from unia.config import load
 from unia.files import atomic
@@ -16,6 +16,7 @@ CHANGED = {
     "train": ("small.train.iterations=3", TRAIN / "checkpoint.safetensors"),
     "crf": ("recipe.crf.iterations=3", VAL / "crf"),
 }
+STEP_OF = {TRAIN / "checkpoint.safetensors": "train", VAL / "predictions": "infer", VAL / "crf": "crf"}
 
 
 def recipe(*settings: str) -> Recipe:
@@ -36,6 +37,17 @@ def test_a_receipt_tells_of_other_parameters_of_its_own_step(step: str) -> None:
     assert outdated(step, recipe(setting), output)
     others = [CHANGED[other][0] for other in CHANGED if other != step]
     assert not outdated(step, recipe(*others), output)
+
+
+def test_a_receipt_tells_of_other_inputs() -> None:
+    train, predictions = TRAIN / "checkpoint.safetensors", VAL / "predictions"
+    for output, inputs in ((train, [DATA]), (predictions, [DATA, train]), (VAL / "crf", [DATA, predictions])):
+        assert not outdated(STEP_OF[output], recipe(), output, inputs)
+    run_train("of another seed")
+    assert not outdated("train", recipe(), train, [DATA])
+    assert outdated("infer", recipe(), predictions, [DATA, train])
+    os.utime(train, (2**32, 2**32))  # brought by DVC: the receipt may be of another
+    assert not outdated("infer", recipe(), predictions, [DATA, train])
 
 
 @pytest.mark.parametrize("step", ["train", "crf"])

@@ -1,6 +1,8 @@
 """Runs are found again in MLflow's own store; no trouble of the store reaches the step."""
 
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,12 +13,24 @@ from matplotlib.figure import Figure
 from writers import write_at_once
 
 from unia.files import sha256_tree
+from unia.tracking.owned import owned
 from unia.tracking.parents import lineage
 from unia.tracking.record import flatten
 from unia.tracking.runs import step_run
 
 SETTINGS = {"train": {"lr": 1e-3, "crop": 96, "vit": {"depth": 6}}, "scales": [1, 0.5]}
 PARENTS = lineage("shapes", "full", SETTINGS)
+KILLED = """
+import os, signal, time
+from pathlib import Path
+from unia.tracking.owned import owned
+from unia.tracking.runs import step_run
+outputs, begun = {"model": Path("model.bin")}, Path(".model.bin.begun")
+with owned(outputs), step_run("train", "shapes", {}, {}, outputs):
+    while not begun.read_text():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture
@@ -85,6 +99,18 @@ def test_a_step_is_a_child_run_with_params_metrics_and_data(folder: Path) -> Non
     assert {tag.key: tag.value for tag in data.tags}["sha256"] == whole
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["confusion.png"]
     assert run.info.artifact_uri.startswith((folder / "mlartifacts").as_uri())
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_off_is_closed_by_the_next(folder: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=folder)
+    assert killed.returncode == -signal.SIGKILL
+    outputs = {"model": folder / "model.bin"}
+    with owned(outputs):
+        train(folder)
+    client = store(folder)
+    runs = client.search_runs([client.get_experiment_by_name("shapes").experiment_id])
+    assert sorted(run.info.status for run in runs if run.info.run_name == "train") == ["FINISHED", "KILLED"]
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from pipeline import (
     run_train,
     step,
     traced,
+    write,
 )
 from typer.testing import CliRunner
 
@@ -207,6 +208,28 @@ def test_rerun_tells_what_no_commit_holds(pipeline: Path, monkeypatch: pytest.Mo
     assert "unia train shapes --out results/shapes/train --set small.train.iterations=7\n" in text
     last = text.splitlines()[-1]
     assert "small.train.iterations=7'" in last
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_a_table_that_its_receipt_does_not_tell_of_is_not_explained_by_it() -> None:
+    """As DVC leaves it where it brings back an earlier one from its cache."""
+    TABLE.write_text(TABLE.read_text().replace("41.234", "43.210"))
+    for options in ((), ("--row", "seg"), ("--rerun",), ("--json",)):
+        with pytest.raises(UserError, match=rf"^{TABLE}: is not what its receipt tells of"):
+            trace(*options)
+    assert found(3)[0].startswith(f"changed  {TABLE}")
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_a_step_beside_one_of_other_predictions_is_found() -> None:
+    """As the scores of a segmentation and of the CRF over another network's would be."""
+    others = Path("elsewhere/predictions")
+    with step("infer", {"data": DATA}, others):
+        write(others, "seg/val_000000.png", content="of another network")
+    with step("crf", {"data": DATA, "predictions": others}, VAL / "crf"):
+        write(VAL / "crf", "val_000000.png")
+    told = f"changed  {VAL}/crf: score val used it beside {VAL}/predictions, and it was made of others"
+    assert told in found(3)
 
 
 def test_rerun_fetches_a_commit_that_is_not_here(pipeline: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,14 @@ def signal_at(when: int, number: int = signal.SIGTERM) -> Callable[[int, Row], N
     return send
 
 
+@pytest.fixture(params=[signal.SIG_DFL])
+def at_hang_up(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What SIGHUP does to this process: the default, or nothing, as `nohup` has it."""
+    before = signal.signal(signal.SIGHUP, request.param)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def fail_at(when: int) -> Callable[[int, Row], None]:
     """An error in the middle of training, with nothing saved of the iteration."""
 
@@ -46,19 +54,26 @@ def fail_at(when: int) -> Callable[[int, Row], None]:
     return fail
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.usefixtures("at_hang_up")
 def test_a_signal_saves_and_the_next_run_goes_on(
-    number: int, code: int, data: Path, undisturbed: dict[str, bytes], tmp_path: Path
+    number: int, data: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     """Asked at iteration 4, where no state is due: the step's end sees it, one iteration later."""
     out = tmp_path / "train"
     with pytest.raises(Stopped) as stopped:
         run(data, out, at=signal_at(4, number))
-    assert stopped.value.code == code
+    assert stopped.value.code == 128 + number
     assert not out.exists()
     seen: list[int] = []
     assert run(data, out, at=lambda iteration, values: seen.append(iteration)) == undisturbed
     assert seen == [2, 4, 6, 8, 10, 12]  # the rows logged before are there again
+
+
+@pytest.mark.parametrize("at_hang_up", [signal.SIG_IGN], indirect=True)
+@pytest.mark.usefixtures("at_hang_up")
+def test_nohup_goes_on(data: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    assert run(data, tmp_path / "train", at=signal_at(4, signal.SIGHUP)) == undisturbed
 
 
 @pytest.mark.parametrize("when", [2, 4, 8, 12])

@@ -92,6 +92,14 @@ class Project:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command in the copy; what it prints goes to started.log."""
+        with (self.folder / "started.log").open("w") as log:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, text=True,
+                stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+
     def ok(self, *command: str) -> str:
         """Run a command that must succeed; returns what it printed."""
         done = self.run(*command)

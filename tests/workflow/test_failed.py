@@ -3,6 +3,8 @@
 Each step, ended in each way, is in tests/faults/test_failed_over_old.py.
 """
 
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,64 @@ def test_a_step_run_by_hand_with_other_settings_is_run_again(by_snakemake: Proje
     assert project.rules(TABLE) == ["crf", "score", "table"]
     project.unia(*crf)
     assert project.rules(TABLE) == ["score", "table"]
+
+
+@pytest.mark.slow
+def test_a_step_run_by_hand_with_other_inputs_is_run_again(by_snakemake: Project, tmp_path: Path) -> None:
+    """Also where another copy of the project, of other data, shares the folder of results."""
+    project, val = by_snakemake.copy(tmp_path), "results/shapes/val"
+    project.unia("prepare", "shapes", "--raw", "data/raw/shapes.json", "--out", "elsewhere/data")
+    with (tmp_path / "elsewhere/data/val.csv").open("a") as more:
+        more.write("\n")
+    split, checkpoint = ("--split", "val"), "results/shapes/train/checkpoint.safetensors"
+    infer = ("infer", "shapes", *split, "--checkpoint", checkpoint)
+    project.unia(*infer, "--data", "elsewhere/data", "--out", "elsewhere/predictions")
+    (tmp_path / "elsewhere/predictions/seg/val_000000.png").unlink()
+    crf = ("crf", "shapes", *split, "--data", "data/shapes", "--out", f"{val}/crf")
+    project.unia(*crf, "--predictions", "elsewhere/predictions")
+    assert project.rules(TABLE) == ["crf", "score", "table"]
+    inputs = ("--data", "data/shapes", "--predictions", f"{val}/predictions", "--crf", f"{val}/crf")
+    outputs = ("--out", f"{val}/scores.json", "--images", f"{val}/images.csv")
+    said = project.unia("score", "shapes", *split, *inputs, *outputs, code=1)
+    assert f"{val}/crf: was made of other predictions (elsewhere/predictions) than those in {val}" in said
+    project.unia(*infer, "--data", "elsewhere/data", "--out", f"{val}/predictions")
+    assert project.rules(TABLE) == ["infer", "crf", "score", "table"]
+
+
+@pytest.mark.slow
+def test_an_edit_while_snakemake_runs_is_for_its_next_run(by_snakemake: Project, tmp_path: Path) -> None:
+    project = by_snakemake.copy(tmp_path / "project")
+    table = (project.folder / TABLE).read_bytes()
+    remove(project.folder / "results")
+    at_work = project.start("snakemake", "--cores", "all", TABLE)
+    wait_for(project.folder / "results/shapes/val/.predictions.begun", at_work)
+    project.set("recipe.crf.iterations=1")
+    assert at_work.wait() == 0
+    assert (project.folder / TABLE).read_bytes() == table
+    assert project.rules(TABLE) == ["crf", "score", "table"]
+
+
+@pytest.mark.slow
+def test_an_edit_while_dvc_runs_fails_the_stage_that_dvc_would_take_for_one_of_it(
+    by_dvc: Project, tmp_path: Path
+) -> None:
+    project = by_dvc.copy(tmp_path / "project")
+    project.set("recipe.crf.iterations=5")
+    at_work = project.start("dvc", "repro")
+    wait_for(project.folder / "results/shapes/val/.crf.begun", at_work)
+    project.set("recipe.crf.iterations=1")
+    assert at_work.wait() != 0
+    said = "unia: params.yaml was edited while crf ran (now crf.iterations=1): DVC would take its result"
+    assert said in (project.folder / "started.log").read_text()
+    assert project.stages() == ["crf@shapes-val", "score@shapes-val", "table@shapes-val"]
+    receipt = read_receipt(project.folder / "results/shapes/val/crf.run.json")
+    assert receipt["params"]["crf"]["iterations"] == 1
+
+
+def wait_for(file: Path, at_work: subprocess.Popen[str]) -> None:
+    while not file.exists():
+        assert at_work.poll() is None, f"it ended before {file}"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from unia.config import Params, load
+from unia.config import Params, load, settings_between
 from unia.errors import UserError
 from unia.files import alone
 from unia.progress import log_to
@@ -36,7 +36,9 @@ RunName = Annotated[
         metavar="RUN", help="A dataset, or one training of its ablation: <dataset>/<variant>/<seed>."
     ),
 ]
-ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters of every step.")]
+ParamsFile = Annotated[
+    Path, typer.Option("--params", envvar="UNIA_PARAMS", help="The parameters of every step.")
+]
 Set = Annotated[list[str], typer.Option("--set", help="Override a parameter: recipe.crf.iterations=5.")]
 Log = Annotated[Path | None, typer.Option("--log", help="Also write what is shown here to this file.")]
 Data = Annotated[Path, typer.Option("--data", help="The prepared dataset's folder.")]
@@ -63,16 +65,22 @@ def reads_params(step: Callable[Concatenate[Params, P], None]) -> Callable[..., 
 
     The settings of the environment (UNIA_SET, one a line) come before those of the command line; what the
     command says goes to the file of --log too. A stage of DVC refuses the former, which DVC does not see, and
-    an output behind a link, where DVC keeps none.
+    an output behind a link, where DVC keeps none; and it fails where its parameters are others in the end:
+    DVC reads them once it is done, and would take its result for one of these.
     """
 
     @wraps(step)
     def command(params: Path, settings: list[str], log: Path | None, *args: Any, **kwargs: Any) -> None:
         inherited = os.environ.get("UNIA_SET", "").splitlines()
-        if "DVC_STAGE" in os.environ:
+        in_dvc = "DVC_STAGE" in os.environ
+        if in_dvc:
             _check_stage(inherited, kwargs.get("out"))
         with log_to(log):
-            step(load(params, [*inherited, *settings]), *args, **kwargs)
+            read = load(params, [*inherited, *settings])
+            step(read, *args, **kwargs)
+            if in_dvc and step.__name__ in STEPS:
+                name = kwargs.get("name") or kwargs["dataset"]
+                _check_unchanged(step.__name__, name, read, load(params, settings))
 
     option = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
     options = [
@@ -118,10 +126,24 @@ def running(
         yield run
 
 
+def _check_unchanged(step: str, name: str, before: Params, after: Params) -> None:
+    """UserError where a step's parameters were edited while it ran."""
+    read = set(STEPS[step])
+    was, now = (params.recipe(name).model_dump(mode="json", include=read) for params in (before, after))
+    changed = settings_between(was, now)
+    if changed:
+        raise UserError(
+            f"params.yaml was edited while {step} ran (now {', '.join(changed)}): DVC would take its result "
+            "for one of these parameters; run `dvc repro` again"
+        )
+
+
 def _check_stage(inherited: Sequence[str], out: Path | None) -> None:
     """UserError for what DVC does not see, or refuses itself when all is computed."""
     if inherited:
         raise UserError("UNIA_SET is set, which DVC does not see: write its settings into params.yaml")
+    if "UNIA_PARAMS" in os.environ:
+        raise UserError("UNIA_PARAMS is set, and DVC reads params.yaml: unset it")
     if out is not None and not out.parent.resolve().is_relative_to(Path.cwd()):
         raise UserError(
             f"{out}: lies behind a link to {out.parent.resolve()}, where DVC keeps no outputs: "

@@ -37,7 +37,7 @@ def trace(
     lock file than the present one; 0, none of them. That there are later commits is only noted. Exit code 1:
     there is no trace to follow.
     """
-    from unia.tracking.trace import follow, number
+    from unia.tracking.trace import check_made, follow, number
 
     if check + again + as_json > 1:
         raise typer.BadParameter("--verify, --rerun and --json exclude each other")
@@ -45,6 +45,7 @@ def trace(
     if check:
         _verify(chain)
         return
+    check_made(table)
     if again or as_json:
         if chain.broken:
             raise UserError("; ".join(chain.broken.values()))

@@ -60,7 +60,10 @@ def _remarks(path: Path) -> Iterator[str]:
         yield f"warning: nothing is known of these numbers: {error}"
         return
     if not as_made:
-        yield "warning: has changed since its step wrote it; see `unia trace --verify`"
+        yield (
+            "warning: is not what its receipt tells of: it was changed, or DVC brought back an earlier one; "
+            "see `unia trace --verify`"
+        )
     if made["size"] == "small":
         yield "a trial (size: small), not to be compared with published numbers"
 

@@ -64,7 +64,7 @@ class SampleStream(Dataset[tuple[Tensor, ...]]):
         self._closed.fill_(True)
 
     def told_to_end(self, number: int, frame: FrameType | None) -> None:
-        """SIGTERM or Ctrl-C in a worker: they reach the whole group, and are the parent's to handle."""
+        """SIGTERM, SIGINT, SIGHUP in a worker: they reach the whole group, and are the parent's to handle."""
         if self._closed:
             os._exit(0)
 
@@ -151,5 +151,5 @@ def _in_worker(worker: int) -> None:
     info = get_worker_info()
     assert info is not None
     assert isinstance(info.dataset, SampleStream)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, info.dataset.told_to_end)

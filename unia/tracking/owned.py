@@ -1,28 +1,27 @@
 """Whose is what lies where a step writes: a step replaces its own work only, and no more of that than it may.
 
 Its own is what its receipt lists, and what a run of it that did not come to its receipt may have left: such a
-run leaves `.<first output>.begun`.
+run leaves `.<first output>.begun`. All else counts that would be removed, hidden files too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from unia.config import Params
 from unia.errors import UserError
-from unia.files import names, sibling
+from unia.files import everything, sibling
 from unia.recipe import behind
 from unia.tracking.receipt import Receipt, beside, files_of, find_receipt, read_receipt
 
-TOOLS = (".snakemake_timestamp",)  # Snakemake puts it into folders that a rule makes
+TOOLS = (".snakemake_timestamp", ".DS_Store")  # Snakemake and macOS put them into folders
 
 
 @contextmanager
 def owned(outputs: Mapping[str, Path]) -> Iterator[None]:
     """Write `outputs` meanwhile; UserError, before anything is done, where something else lies there."""
-    first = next(iter(outputs.values()))
-    begun = sibling(first, f".{first.name}.begun")
-    others = None if begun.exists() else _others(outputs)
+    begun = begun_marker(next(iter(outputs.values())))
+    others = _others(outputs, begun.exists())
     if others is not None:
         raise UserError(
             f"{others}: lies where this step would write, and no receipt says that it made it; "
@@ -34,6 +33,11 @@ def owned(outputs: Mapping[str, Path]) -> Iterator[None]:
     finally:
         if _others(outputs) is None:
             begun.unlink(missing_ok=True)
+
+
+def begun_marker(first: Path) -> Path:
+    """What is there beside a step's first output while it runs, and after it was cut off."""
+    return sibling(first, f".{first.name}.begun")
 
 
 def keep_full(step: str, size: str, outputs: Iterable[Path]) -> None:
@@ -64,24 +68,45 @@ def check_weights(params: Params, name: str, outputs: Iterable[Path]) -> None:
 def check_added(folder: Path) -> None:
     """UserError where somebody has added a file to a folder that a step has made, as its receipt tells."""
     listed = _made(folder).get(folder.name)
-    added = [] if listed is None or not folder.is_dir() else [n for n in names(folder) if n not in listed]
-    if added:
+    if listed is None or not folder.is_dir():
+        return
+    added = _added(folder, listed)
+    if added is not None:
         raise UserError(
-            f"{folder / added[0]}: no step has made it, and it would be removed with its folder, which is to "
+            f"{added}: no step has made it, and it would be removed with its folder, which is to "
             "be made again; move it elsewhere"
         )
 
 
-def _others(outputs: Mapping[str, Path]) -> Path | None:
-    """The first file or folder at `outputs` that is not as the step's receipt lists it."""
-    made = _made(next(iter(outputs.values())))
+def _others(outputs: Mapping[str, Path], begun: bool = False) -> Path | None:
+    """The first file or folder at `outputs` that is not as the step's receipt lists it.
+
+    Where a run has `begun` that did not come to its receipt, what is newer than the receipt may be its work.
+    """
+    first = next(iter(outputs.values()))
+    made = _made(first)
     for path in filter(_there, outputs.values()):
+        if begun and _newer(path, made.get(path.name), beside(first)):
+            continue
         if path.name not in made:
             return path
-        listed = made[path.name] or {}
-        if path.is_dir() and (more := [name for name in names(path) if name not in listed]):
-            return path / more[0]
+        if path.is_dir() and (added := _added(path, made[path.name] or {})):
+            return added
     return None
+
+
+def _newer(path: Path, listed: Mapping[str, str] | None, receipt: Path) -> bool:
+    """Whether a run that ended before it wrote its receipt has left `path`, or has replaced it."""
+    if not receipt.exists():
+        return True
+    files = [path / name for name in listed or ()] if path.is_dir() else [path]
+    return not all(file.exists() and file.stat().st_mtime <= receipt.stat().st_mtime for file in files)
+
+
+def _added(folder: Path, listed: Container[str]) -> Path | None:
+    """The first file in `folder` that is not one of those listed."""
+    more = (folder / name for name in everything(folder) if name not in listed)
+    return next((file for file in more if file.name not in TOOLS), None)
 
 
 def _there(path: Path) -> bool:

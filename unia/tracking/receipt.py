@@ -21,11 +21,28 @@ from unia.system import of_system
 
 Receipt = dict[str, Any]
 SUFFIX = ".run.json"
+PREDICTIONS = "predictions"  # the input of steps that work on what infer has made
 
 
 def contents(paths: Mapping[str, Path]) -> dict[str, Content]:
     """name -> what lies at its path."""
     return {name: content(path) for name, path in paths.items()}
+
+
+def check_together(used: Mapping[str, Content]) -> None:
+    """UserError where one of a step's inputs was made of other predictions than those given beside it."""
+    if PREDICTIONS not in used:
+        return
+    given = used[PREDICTIONS]
+    for found in used.values():
+        maker = _maker(found)
+        inputs = read_receipt(Path(maker["path"]))["inputs"] if maker else {}
+        others = inputs.get(PREDICTIONS)
+        if others is not None and others["sha256"] != given.sha256:
+            raise UserError(
+                f"{found.path}: was made of other predictions ({others['path']}) than those in {given.path}; "
+                "make it again"
+            )
 
 
 def write_receipt(

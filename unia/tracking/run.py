@@ -8,6 +8,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ class About:
     tags: Mapping[str, str]
     settings: Mapping[str, Any]
     inputs: Mapping[str, Content]
+    begun: Path | None
+    """A file that is there while a step runs, and after it was cut off. It holds the run's id."""
 
 
 class Run:
@@ -91,6 +94,7 @@ class Run:
             if self.id is None:
                 self._client, experiment, self._parent = store.open(about.experiment, about.parents)
                 self.id = self._create(experiment, about)
+                self._close_former(about.begun)
             self._describe(self.id, about)
             self._watch(self.id)
 
@@ -134,6 +138,16 @@ class Run:
         tags = {key: value[:TAG] for key, value in {**about.tags, **above}.items()}
         made = self._client.create_run(experiment, run_name=about.name, tags=resolve_tags(tags))
         return str(made.info.run_id)
+
+    def _close_former(self, begun: Path | None) -> None:
+        """A run that was cut off could not say so, and would seem to run for ever: say it now."""
+        if begun is None or not begun.exists():
+            return
+        former = begun.read_text(encoding="utf-8")
+        begun.write_text(str(self.id), encoding="utf-8")
+        with suppress(Exception):  # none, or of another store, or deleted
+            if self._client.get_run(former).info.status == "RUNNING":
+                self._client.set_terminated(former, "KILLED")
 
     def _describe(self, run: str, about: About) -> None:
         """Parameters and data; the first 36 characters of a hash are its digest, the tag holds all."""

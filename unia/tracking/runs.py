@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from unia.config import dataset_of
+from unia.tracking.owned import begun_marker
 from unia.tracking.parents import Parent
-from unia.tracking.receipt import contents, write_receipt
+from unia.tracking.receipt import check_together, contents, write_receipt
 from unia.tracking.record import command, engine, environment, git_state, tell_other_code
 from unia.tracking.record import settings as overrides
 from unia.tracking.run import About, Run
@@ -49,6 +50,7 @@ def step_run(
     started, clock = datetime.now(UTC), time.monotonic()
     tell_other_code()
     git, used = git_state(), contents(inputs)
+    check_together(used)
     run = Run()
     tags = {
         "unia.step": step,
@@ -60,7 +62,8 @@ def step_run(
     if git["commit"] is not None:
         tags |= {"mlflow.source.git.commit": git["commit"], "git.dirty": str(git["dirty"]).lower()}
     called = step if split is None else f"{step} {split}"
-    run.begin(About(called, step, dataset, parents, tags, settings, used))
+    begun = next(map(begun_marker, outputs.values()), None)
+    run.begin(About(called, step, dataset, parents, tags, settings, used, begun))
     try:
         yield run
     except (KeyboardInterrupt, SystemExit):

@@ -11,8 +11,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from unia.errors import UserError
+from unia.files import sha256
 from unia.system import of_system
-from unia.tracking.receipt import Receipt, beside, find_receipt, read_receipt
+from unia.tracking.receipt import Receipt, beside, find_receipt, made_hash, read_receipt
 
 SHORT = 8  # characters of a hash that are shown
 COLUMNS = 3  # of a table's row: the first ones after its name
@@ -43,6 +44,22 @@ def follow(table: Path, row: str | None = None) -> Chain:
     chain = Chain(table, last)
     _visit(chain, last, row)
     return chain
+
+
+def check_made(path: Path) -> None:
+    """UserError where `path`, which has a receipt, is not what this tells of."""
+    receipt = find_receipt(path)
+    if receipt is None or path.is_dir() or not path.exists():
+        return
+    try:
+        as_made = made_hash(read_receipt(receipt), path) == sha256(path)
+    except UserError:
+        return  # a broken chain, which is told by itself
+    if not as_made:
+        raise UserError(
+            f"{path}: is not what its receipt tells of: it was changed, or DVC brought back an earlier one "
+            "from its cache; see `unia trace --verify`, or remove it and make it again"
+        )
 
 
 def name_of(step: Receipt) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from unia.errors import UserError
 from unia.files import content, names, sha256
 from unia.progress import track
-from unia.tracking.receipt import Receipt, files_of, made_hash
+from unia.tracking.receipt import PREDICTIONS, Receipt, files_of, made_hash
 from unia.tracking.record import git_state, has_commit, lock
 from unia.tracking.trace import SHORT, Chain, code, name_of
 
@@ -50,6 +50,7 @@ def verify(chain: Chain) -> tuple[list[Finding], int]:
     for step in chain.steps.values():
         found += _outputs(step, expected)
         found += _inputs(step, chain, expected)
+        found += _together(step, chain)
     sums: dict[Path, str | None] = {}
     _hash(expected, sums)
     for step in chain.steps.values():
@@ -111,6 +112,17 @@ def _inputs(step: Receipt, chain: Chain, expected: Expected) -> Iterator[Finding
         elif maker["sha256"] != used["receipt"]["sha256"]:
             how = f"written again after {name_of(step)} used what it tells of; the content is the same"
             yield Finding(Kind.NOTE, used["receipt"]["path"], how)
+
+
+def _together(step: Receipt, chain: Chain) -> Iterator[Finding]:
+    """Were what a step used, and what its other inputs were made of, the same predictions?"""
+    used = step["inputs"].get(PREDICTIONS)
+    for entry in step["inputs"].values() if used else ():
+        maker = chain.steps.get(Path(entry["receipt"]["path"])) if entry["receipt"] else None
+        others = maker["inputs"].get(PREDICTIONS) if maker else None
+        if others and others["sha256"] != used["sha256"]:
+            how = f"{name_of(step)} used it beside {used['path']}, and it was made of others"
+            yield Finding(Kind.CHANGED, entry["path"], how)
 
 
 def _samples(step: Receipt, sums: Mapping[Path, str | None]) -> Expected:

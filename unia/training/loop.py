@@ -48,7 +48,7 @@ def fit(
     the learning rate of the backbone, each active loss, and their weighted sum `loss`; and `save` with
     the iteration every `save_every`, at the last, and when asked to stop. The iteration counts from 1 there.
     Raises Diverged, before anything is logged or saved of it, where a loss broke; Stopped when asked to
-    by SIGTERM or SIGINT, at the end of the step.
+    by SIGTERM, SIGINT or SIGHUP, at the end of the step.
     """
     config = recipe.train
     noise, watch = Noise(config, processes), Watch(processes)

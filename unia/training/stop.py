@@ -1,11 +1,11 @@
-"""A wish to stop (SIGTERM of Slurm, Ctrl-C) waits for the end of the step."""
+"""A wish to stop (SIGTERM of Slurm, Ctrl-C, SIGHUP of a lost terminal) waits for the end of the step."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stop:
@@ -29,9 +29,13 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Meanwhile SIGTERM and SIGINT are only noted. (They may come twice: to the group and to the process.)"""
+    """Meanwhile these signals are only noted. (They may come twice: to the group and to the process.)
+
+    `nohup` has SIGHUP ignored, which stays so.
+    """
     stop = Stop()
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    before = {number: signal.signal(number, stop) for number in SIGNALS if number not in kept}
     try:
         yield stop
     finally:

@@ -1,5 +1,6 @@
 # Shared by all: the validated parameters, and how overrides of `--config` reach the commands.
 
+import hashlib
 import os
 import shlex
 from functools import cache
@@ -12,6 +13,7 @@ from snakemake.persistence import PersistenceBase
 
 from unia.config import dataset_of, load, settings_between
 from unia.errors import UserError
+from unia.files import atomic
 from unia.recipe import STEPS, behind
 from unia.steps.source import look, look_at_weights, source_file, weights_state
 from unia.tracking.outdated import outdated
@@ -30,11 +32,25 @@ def typed(value, written=None):
     return yaml.safe_load(value)
 
 
+def as_read(path):
+    """A copy of params.yaml, which the steps read: an edit of the file while they run is for the next run."""
+    text = path.read_bytes()
+    copy = (
+        Path(".snakemake/unia") / f"params-{hashlib.sha256(text).hexdigest()[:12]}.yaml"
+    )
+    if not copy.exists():
+        with atomic(copy) as temporary:
+            temporary.write_bytes(text)
+    return copy
+
+
 try:
-    WRITTEN = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    READ = Path(os.environ.get("UNIA_PARAMS", "params.yaml"))
+    WRITTEN = yaml.safe_load(READ.read_text(encoding="utf-8"))
     CHANGED = settings_between(WRITTEN, typed(config, WRITTEN))
     SETTINGS = [*os.environ.get("UNIA_SET", "").splitlines(), *CHANGED]
-    PARAMS = load(Path("params.yaml"), SETTINGS)
+    PARAMS = load(READ, SETTINGS)
+    os.environ["UNIA_PARAMS"] = str(as_read(READ))
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -141,11 +157,12 @@ def ask(job):
 
 
 def made_otherwise(job):
-    """Whether what lies there was made of other parameters or weights, as its receipt tells."""
+    """Whether what lies there was made of other parameters or inputs, as its receipt tells."""
     return job.rule.name in STEPS and outdated(
         job.rule.name,
         PARAMS.recipe(run_of(job.wildcards)),
         Path(job.output[0]),
+        [Path(file) for file in job.input],
     )
 
 
