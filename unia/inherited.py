@@ -7,6 +7,8 @@ import locale
 import os
 import sys
 
+from unia.errors import UserError
+
 INSTEAD = {
     "MPLBACKEND": "agg",  # a notebook names its own one, which is not installed here
     "MATPLOTLIBRC": os.devnull,  # the user's style, or LaTeX
@@ -14,6 +16,17 @@ INSTEAD = {
 }
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # it sets this and the ranks; schedulers set the ranks alone
 RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+UNSEEN = {  # what names parameters, and DVC knows nothing of
+    "UNIA_SET": "write its settings into params.yaml",
+    "UNIA_PARAMS": "unset it, since DVC reads params.yaml",
+}
+
+
+def check_seen() -> None:
+    """UserError where the parameters are others than those in params.yaml, which DVC sees."""
+    for name, advice in UNSEEN.items():
+        if os.environ.get(name):
+            raise UserError(f"{name} is set, which DVC does not see: {advice}")
 
 
 def set_aside() -> None:

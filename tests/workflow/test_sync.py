@@ -69,9 +69,11 @@ def test_an_edited_table_is_not_blessed(made: tuple[Project, str]) -> None:
 def test_a_sync_needs_outputs_and_parameters_that_dvc_sees(tmp_path: Path) -> None:
     project = Project(tmp_path)
     refused(project, "dvc", "nothing is computed here yet; run `snakemake` or `dvc repro`")
-    project.environment["UNIA_SET"] = "recipe.crf.iterations=3"
-    refused(project, "snakemake", "UNIA_SET is set, which DVC does not see")
-    assert "UNIA_SET is set, which DVC does not see" in project.run("dvc", "repro").stdout
+    for name, value in (("UNIA_SET", "recipe.crf.iterations=3"), ("UNIA_PARAMS", "others.yaml")):
+        project.environment[name] = value
+        refused(project, "snakemake", f"{name} is set, which DVC does not see")
+        assert f"{name} is set, which DVC does not see" in project.run("dvc", "repro").stdout
+        del project.environment[name]
 
 
 def test_an_experiment_is_compared_with_the_commit_that_it_started_from(

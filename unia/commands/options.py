@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from pathlib import Path
@@ -14,6 +14,7 @@ import typer
 from unia.config import Params, load, settings_between
 from unia.errors import UserError
 from unia.files import alone
+from unia.inherited import check_seen
 from unia.progress import log_to
 from unia.recipe import STEPS
 from unia.tracking.owned import keep_full, owned
@@ -74,7 +75,7 @@ def reads_params(step: Callable[Concatenate[Params, P], None]) -> Callable[..., 
         inherited = os.environ.get("UNIA_SET", "").splitlines()
         in_dvc = "DVC_STAGE" in os.environ
         if in_dvc:
-            _check_stage(inherited, kwargs.get("out"))
+            _check_stage(kwargs.get("out"))
         with log_to(log):
             read = load(params, [*inherited, *settings])
             step(read, *args, **kwargs)
@@ -138,12 +139,9 @@ def _check_unchanged(step: str, name: str, before: Params, after: Params) -> Non
         )
 
 
-def _check_stage(inherited: Sequence[str], out: Path | None) -> None:
+def _check_stage(out: Path | None) -> None:
     """UserError for what DVC does not see, or refuses itself when all is computed."""
-    if inherited:
-        raise UserError("UNIA_SET is set, which DVC does not see: write its settings into params.yaml")
-    if "UNIA_PARAMS" in os.environ:
-        raise UserError("UNIA_PARAMS is set, and DVC reads params.yaml: unset it")
+    check_seen()
     if out is not None and not out.parent.resolve().is_relative_to(Path.cwd()):
         raise UserError(
             f"{out}: lies behind a link to {out.parent.resolve()}, where DVC keeps no outputs: "

@@ -7,7 +7,6 @@ that was cut off can be run again.
 
 import base64
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from unia.config import load
 from unia.errors import UserError
+from unia.inherited import check_seen
 from unia.steps.source import look, look_at_weights, source_file, weights_state
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def _repo() -> Iterator["Repo"]:
     from dvc.exceptions import DvcException  # takes a second
     from dvc.repo import Repo
 
-    if os.environ.get("UNIA_SET"):
-        raise UserError("UNIA_SET is set, which DVC does not see: write its settings into params.yaml")
+    check_seen()
     try:
         with Repo() as repo:
             yield repo
