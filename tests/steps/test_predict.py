@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from smallest import NETWORK
+from stored import COLOUR, write_png, write_tiff
 
 from unia.cli import main
 from unia.config import load
@@ -305,6 +306,22 @@ def test_sixteen_bits_keep_their_contrast(tmp_path: Path) -> None:
     values = np.array([[1000, 2000], [3000, 1000]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")
     np.testing.assert_array_equal(read(tmp_path / "deep.png")[..., 2], [[0, 128], [255, 0]])
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_colours_of_sixteen_bits_are_refused(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    photos("one")
+    values = np.full((6, 8, 3), 3000)
+    if name.endswith("tif"):
+        write_tiff(Path("photos", name), values)
+    else:
+        write_png(Path("photos", name), values, 16, COLOUR)
+    assert predict(monkeypatch, "photos", "--checkpoint", str(checkpoint), "--out", "out") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"unia: photos/{name}: has pixels of more than 8 bits (RGB); scale them to 0..255" in said
+    assert predictions("out").keys() == {"photos/one.png"}
 
 
 def test_an_overlay_colours_classes_only() -> None:

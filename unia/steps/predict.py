@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from unia.data.checks import DEEP
 from unia.data.normalise import normalise, to_tensor
-from unia.data.samples import distinct_names, image_endings, open_image, voc_palette, write_label
+from unia.data.samples import DEEP, distinct_names, image_endings, open_image, voc_palette, write_label
 from unia.errors import UserError
 from unia.files import names, sha256
 from unia.model.checkpoint import load, read_header
@@ -94,9 +93,9 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
 
 
 def read(path: Path) -> Pixels:
-    """An image of any mode as H W 3 RGB, upright; more than 8 bits go from the least to the largest value.
+    """An image of any mode as H W 3 RGB, upright; grey values of more than 8 bits go from least to largest.
 
-    Raises UserError for what is no image.
+    Raises UserError for what is no image, and for colours of more than 8 bits.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
