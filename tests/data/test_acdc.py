@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unia.data import acdc
-from unia.data.samples import Dataset, Sample, read_mask
+from unia.data.samples import Dataset, Sample, load_split, read_mask
 from unia.errors import UserError
 from unia.recipe import AcdcData, Tile
+from unia.steps.download import download
+from unia.steps.prepare import prepare
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "acdc"
 TILE = Tile(side=6, stride=4, presence=5)
@@ -196,6 +198,23 @@ def test_tags_of_tiles(raw: Path, tmp_path: Path) -> None:
         assert len(dataset.splits["train"]) == expected
         seen = {s.labels for s in dataset.splits["train"]}
         assert seen >= ({(), (1,)} if target == "heart" else {(), (2,), (1, 2, 3)})
+
+
+def test_tiles_that_are_blank_alike_are_no_pictures_held_twice(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan is black around the body."""
+    monkeypatch.chdir(tmp_path)
+    for path in raw.rglob("*frame??.nii.gz"):
+        values = np.asarray(nibabel.load(path).dataobj).copy()
+        values[:8] = 0
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    data = config(source="raw", tags="tile", duplicates="refuse", val_fraction=0.5)
+    download("acdc", data, Path("raw.json"))
+    prepare("acdc", data, Path("raw.json"), Path("out"))
+    images = [sample.image.read_bytes() for sample in load_split(Path("out"), "train").samples]
+    assert len(set(images)) < len(images)
+    assert not Path("out/duplicates.csv").exists()
 
 
 def test_rows_are_y_and_columns_x() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from spoilt import Case, accepted, again, refused, save, write
+from stored import COLOUR, COLOUR_ALPHA, GREY_ALPHA, write_png, write_tiff
 
 from unia.data.images import read
 from unia.data.samples import load_split, write_label
@@ -31,12 +32,55 @@ def own() -> Path:
     return Path("bad")
 
 
+def deep(root: Path, ending: str, kind: int) -> None:
+    """A camera's 12 bits in 16: Pillow keeps the upper 8 of these, and the picture would be black."""
+    values = np.full((6, 8, {COLOUR: 3, GREY_ALPHA: 2, COLOUR_ALPHA: 4}[kind]), 3000)
+    if ending == ".tif":
+        write_tiff(root / "0.tif", values)
+    else:
+        write_png(root / "0.png", values, 16, kind)
+    write(root, "labels.csv", LABELS.replace("0.png", f"0{ending}"))
+
+
+def stretched(root: Path) -> None:
+    (root / "3m.pgm").write_bytes(b"P5 8 6 2\n" + bytes([1] * 48))
+    write(root, "labels.csv", LABELS.replace("3m.png", "3m.pgm") + "4.png,val,rose,\n")
+    Image.new("RGB", (8, 6)).save(root / "4.png")
+
+
 CASES: dict[str, Case] = {
     "image of 16 bits": (save, ("0.png", "I;16"), "0.png: has pixels of more than 8 bits (I;16)", True),
+    "PNG of 16-bit colours": (deep, (".png", COLOUR), "0.png: has pixels of more than 8 bits (RGB)", True),
+    "PNG of 16-bit colours, and alpha": (
+        deep,
+        (".png", COLOUR_ALPHA),
+        "0.png: has pixels of more than 8",
+        True,
+    ),
+    "PNG of 16-bit greys, and alpha": (deep, (".png", GREY_ALPHA), "0.png: has pixels of more than 8", True),
+    "TIFF of 16-bit colours": (deep, (".tif", COLOUR), "0.tif: has pixels of more than 8 bits (RGB)", True),
+    "mask whose greys are stretched": (
+        stretched,
+        (),
+        "3m.pgm: its grey values are not read as they are stored; save the mask as PNG",
+        True,
+    ),
     "CSV not UTF-8": (
         write,
         ("labels.csv", LABELS.replace("rose", "rosé"), "latin-1"),
         "labels.csv: cannot be read ('utf-8' codec can't decode",
+        False,
+    ),
+    "CSV in UTF-16": (
+        write,
+        ("labels.csv", LABELS, "utf-16"),
+        "invalid start byte); save it as UTF-8",
+        False,
+    ),
+    "a column twice": (
+        write,
+        ("labels.csv", LABELS.replace("mask", "Labels ")),
+        "labels.csv: has more than one column labels; keep one of them",
         False,
     ),
     "CSV without a column": (

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sys
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from program import unia
+from stored import write_png
 
 from unia.data.card import page, read_card
 from unia.errors import UserError
@@ -175,6 +177,42 @@ def test_one_picture_in_two_splits_is_told_or_refused(own: Own) -> None:
     assert "own/train0.png: is the same picture as own/val2.png of val" in said
     own.more |= {"problems": "leave_out"}
     assert "prepare own: 2 train, 3 val, 1 classes" in own.prepare()
+
+
+def test_one_picture_twice_in_a_split_is_told_or_refused(own: Own) -> None:
+    """In val it counts twice; in train its two labels contradict each other."""
+    own.classes = ("rose", "tulip")
+    own.table(ROSES.replace("train2.png,train,rose", "train2.png,train,tulip"))
+    for split in ("train", "val"):
+        shutil.copyfile(f"own/{split}1.png", f"own/{split}2.png")
+    said = own.prepare()
+    assert (
+        "train: holds 1 image again, under other names (the same files), 1 of them with different labels or "
+        "masks; see data/own/duplicates.csv, and data.duplicates\n" in said
+    )
+    assert "val: holds 1 image again, under other names (the same files); see data/own/duplicates.csv" in said
+    rows = [tuple(row[key] for key in row if "file" not in key) for row in own.rows("duplicates.csv")]
+    assert sorted(rows) == [("train", "train2", "train", "train1"), ("val", "val2", "val", "val1")]
+    assert read_card(Path("data/own"), "train")["in_other_splits"] == 0
+    own.more = {"duplicates": "refuse"}
+    said = own.prepare(refused=True)
+    assert "own/val2.png: is the same picture as own/val1.png of val." in said
+    for one, other in (("train1", "train2"), ("train2", "train1")):
+        assert (
+            f"own/{one}.png: is the same picture as own/{other}.png of train, with different labels or masks"
+            in said
+        )
+    own.more |= {"problems": "leave_out"}
+    assert "prepare own: 1 train, 2 val, 2 classes" in own.prepare()
+
+
+def test_ids_in_few_bits_are_read_as_they_are_stored(own: Own) -> None:
+    own.classes = ("rose", "tulip", "lily")
+    for number, bits in enumerate((1, 2, 4)):
+        write_png(own.folder / f"own/val{number}m.png", np.arange(48).reshape(6, 8) % min(4, 2**bits), bits)
+    own.prepare()
+    areas = {area["class"]: area["pixels"] for area in read_card(Path("data/own"), "val")["classes"]}
+    assert areas == {"rose": 24 + 12 + 12, "tulip": 12 + 12, "lily": 12 + 12}
 
 
 def test_images_that_will_not_be_scored_are_named(own: Own) -> None:

@@ -16,6 +16,8 @@ from unia.data.samples import (
     write_label,
 )
 from unia.errors import UserError
+from unia.figures.ranking import image_miou
+from unia.steps.ablation import ablation
 
 SAMPLES = [
     Sample("a", Path("some/a.jpg"), Path("some/a.png"), (1, 3), "patient1_frame01"),
@@ -122,3 +124,17 @@ def test_a_lost_table_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run the prepare step again"):
         load_split(tmp_path / "toy", "train")
     shutil.rmtree(tmp_path / "toy")
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "toy", "toy", "shapes", dataset(SAMPLES), SUMS)
+    table = tmp_path / "toy" / "train.csv"
+    table.write_text(table.read_text().replace("volume", "labels"))
+    with pytest.raises(UserError, match=r"train\.csv: has more than one column labels"):
+        load_split(tmp_path / "toy", "train")
+    scores = tmp_path / "images.csv"
+    scores.write_text("name,kind,class,tp,fp,fn,tp\na,seg,x,1,0,0,0\n")
+    with pytest.raises(UserError, match=r"images\.csv: has more than one column tp"):
+        image_miou(scores)
+    with pytest.raises(UserError, match=r"images\.csv: has more than one column tp"):
+        ablation({"full": [tmp_path]}, {"full": ""}, tmp_path / "table.csv")

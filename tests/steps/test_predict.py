@@ -1,6 +1,8 @@
 """Any images, segmented: the same as `unia infer` where both can, and nothing stops the others."""
 
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 from smallest import NETWORK
+from stored import COLOUR, write_png, write_tiff
 
 from unia.cli import main
 from unia.config import load
-from unia.data.samples import read_mask, voc_palette
+from unia.data.samples import read_mask, voc_palette, write_label
 from unia.errors import UserError
 from unia.model.checkpoint import Header, save_checkpoint
 from unia.model.network import build
@@ -27,6 +30,20 @@ SETTINGS = (
     *NETWORK,
     "datasets.shapes.data={kind: shapes, size: 32, train: 4, val: 3, seed: 0}",
 )
+KILLED = """
+import os, signal, sys
+from PIL import Image
+from unia.cli import main
+save, left = Image.Image.save, [{written}]
+def cut_off(*arguments, **more):
+    save(*arguments, **more)
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+Image.Image.save = cut_off
+sys.argv = {arguments}
+main()
+"""
 CLASSES = ("disc", "square", "triangle", "ring", "cross", "star")
 
 
@@ -164,26 +181,147 @@ def test_masks_of_others_are_not_overwritten(
     mask = Path("flowers/masks/0001.png").read_bytes()
     arguments = ("flowers/images", "--checkpoint", str(checkpoint), "--out")
     assert predict(monkeypatch, *arguments, "flowers") == 1
-    assert (
-        "unia: flowers/masks: is there, and is not of `unia predict`; name another" in capfd.readouterr().err
-    )
+    assert "unia: flowers/masks/0001.png: is not what `unia predict`" in capfd.readouterr().err
     assert Path("flowers/masks/0001.png").read_bytes() == mask
 
     def cut_off(*_: object) -> None:
         raise OSError("planted")
 
     with monkeypatch.context() as patch:
-        patch.setattr("unia.steps.predict.write_json", cut_off)
+        patch.setattr("unia.files.write_text", cut_off)
         assert predict(monkeypatch, *arguments, "out") != 0
     for _ in range(2):
         assert predict(monkeypatch, *arguments, "out") == 0
     assert not list(Path("out").glob(".*"))
 
 
+def tree(folder: str) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()
+    }
+
+
+def photos(*names: str) -> None:
+    Path("photos").mkdir()
+    for number, name in enumerate(names):
+        Image.new("RGB", (40, 30), (60 * number, 0, 0)).save(f"photos/{name}.png")
+
+
+def of_seed(seed: int) -> str:
+    """Another network's checkpoint."""
+    torch.manual_seed(seed)
+    model = load(PARAMS, SETTINGS).recipe("shapes").model
+    path = Path(f"{seed}.safetensors")
+    save_checkpoint(build(model, len(CLASSES)), Header(model, CLASSES, "shapes", 1), path)
+    return str(path)
+
+
+def test_a_run_leaves_what_it_made_and_nothing_older(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture was deleted since, another one cannot be read any more."""
+    photos("one", "two", "three")
+    assert predict(monkeypatch, "photos", "--checkpoint", str(checkpoint), "--out", "out") == 0
+    Path("photos/two.png").unlink()
+    Path("photos/three.png").write_bytes(b"broken")
+    for out in ("out", "fresh"):
+        assert predict(monkeypatch, "photos", "--checkpoint", of_seed(1), "--out", out) == 1
+    assert {path.name for path in Path("out").rglob("*.png")} == {"one.png"}
+    assert tree("out") == tree("fresh")
+
+
+def test_a_killed_run_leaves_no_table_and_is_made_good(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it writes one of its files, over older results: each file once."""
+    photos("one", "two")
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    arguments = ["photos", "--checkpoint", of_seed(1), "--params", str(PARAMS), *settings]
+    assert predict(monkeypatch, "photos", "--checkpoint", of_seed(1), "--out", "fresh") == 0
+    for written in (0, 1, 4):
+        out = f"out{written}"
+        assert predict(monkeypatch, "photos", "--checkpoint", str(checkpoint), "--out", out) == 0
+        code = KILLED.format(written=written, arguments=["unia", "predict", *arguments, "--out", out])
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+        assert not Path(out, "predictions.json").exists()
+        assert predict(monkeypatch, "photos", "--checkpoint", of_seed(1), "--out", out) == 0
+        assert tree(out) == tree("fresh")
+
+
+@pytest.mark.parametrize("folder", ["masks", "overlays"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_mask_that_somebody_corrected_or_added_stays(
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    folder: str,
+    finished: bool,
+) -> None:
+    photos("one", "two")
+    arguments = ("photos", "--checkpoint", str(checkpoint), "--out", "out")
+    assert predict(monkeypatch, *arguments) == 0
+    if not finished:
+        with monkeypatch.context() as patch:
+            patch.setattr("unia.files.write_text", lambda *_: sys.exit(9))
+            assert predict(monkeypatch, *arguments) == 9
+    for name in ("two", "more"):
+        corrected = Path("out", folder, f"{name}.png")
+        kept = corrected.read_bytes() if corrected.exists() else None
+        write_label(corrected, np.full((30, 40), 3, np.uint8))
+        before = tree("out")
+        assert predict(monkeypatch, *arguments) == 1
+        said = capfd.readouterr().err
+        assert f"unia: {corrected}: is not what `unia predict`" in said
+        assert "name another --out, or move it away\n" in said
+        assert tree("out") == before
+        corrected.unlink() if kept is None else corrected.write_bytes(kept)
+    assert predict(monkeypatch, *arguments) == 0
+
+
+@pytest.mark.parametrize("table", ["{}", "[1]", "no JSON", '{"images": []}'])
+def test_a_table_of_others_or_of_an_older_version_stays(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], table: str
+) -> None:
+    """Whether its masks were corrected since is not known."""
+    photos("one")
+    Path("out").mkdir()
+    Path("out/predictions.json").write_text(table)
+    assert predict(monkeypatch, "photos", "--checkpoint", str(checkpoint), "--out", "out") == 1
+    assert "unia: out/predictions.json: is not what `unia predict`" in capfd.readouterr().err
+    assert Path("out/predictions.json").read_text() == table
+
+
+def test_a_result_is_no_image_to_segment_into_its_own_place(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photos("one")
+    assert predict(monkeypatch, "photos", "--checkpoint", str(checkpoint), "--out", "out") == 0
+    before = tree("out")
+    assert predict(monkeypatch, "out/overlays/one.png", "--checkpoint", str(checkpoint), "--out", "out") == 1
+    assert "out/overlays/one.png: lies where this run would write its results" in capfd.readouterr().err
+    assert tree("out") == before
+
+
 def test_sixteen_bits_keep_their_contrast(tmp_path: Path) -> None:
     values = np.array([[1000, 2000], [3000, 1000]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")
     np.testing.assert_array_equal(read(tmp_path / "deep.png")[..., 2], [[0, 128], [255, 0]])
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
+def test_colours_of_sixteen_bits_are_refused(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    photos("one")
+    values = np.full((6, 8, 3), 3000)
+    if name.endswith("tif"):
+        write_tiff(Path("photos", name), values)
+    else:
+        write_png(Path("photos", name), values, 16, COLOUR)
+    assert predict(monkeypatch, "photos", "--checkpoint", str(checkpoint), "--out", "out") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"unia: photos/{name}: has pixels of more than 8 bits (RGB); scale them to 0..255" in said
+    assert predictions("out").keys() == {"photos/one.png"}
 
 
 def test_an_overlay_colours_classes_only() -> None:

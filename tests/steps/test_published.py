@@ -42,3 +42,14 @@ def test_a_number_without_its_source_is_refused(tmp_path: Path) -> None:
     theirs.write_text(f"{lines}\n")
     with pytest.raises(UserError, match=r"published\.csv:2: lacks source"):
         published(theirs, table)
+
+
+def test_a_table_that_says_two_things_or_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    theirs, table = tmp_path / "published.csv", tmp_path / "voc_val.csv"
+    lines = "dataset,split,method,mIoU,source,mIoU\nvoc,val,UniA,74.1,a paper,47.1\n"
+    theirs.write_text(lines)
+    with pytest.raises(UserError, match=r"published\.csv: has more than one column mIoU; keep one"):
+        published(theirs, table)
+    theirs.write_text(lines, encoding="utf-16")
+    with pytest.raises(UserError, match="save it as UTF-8"):
+        published(theirs, table)

@@ -48,7 +48,7 @@ def card(dataset: str, split: str, found: Dataset, checked: Checked, manifest: P
         "co_occurrence": together,
         "sizes": _sizes(seen),
         "turned": sum(one.turned for one in seen),
-        "in_other_splits": sum(duplicate.split == split for duplicate in checked.duplicates),
+        "in_other_splits": sum(d.split == split != d.other_split for d in checked.duplicates),
         "disagreements": {
             "of": checked.compared[split],
             **_disagreements(checked.disagreements[split], found.classes),

@@ -13,7 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from unia.data.samples import IGNORE, NAME, Dataset, Problem, Sample, read_mask
+from unia.data.samples import (
+    DEEP,
+    IGNORE,
+    NAME,
+    TOO_DEEP,
+    Dataset,
+    Problem,
+    Sample,
+    deep_colour,
+    read_mask,
+)
 from unia.errors import UserError
 from unia.files import sha256
 from unia.progress import track
@@ -21,7 +31,6 @@ from unia.steps.parallel import cores
 from unia.system import of_system, told
 
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-DEEP = ("I", "F")  # modes of more than 8 bits a channel begin so; as RGB they would be cut off at 255
 
 
 Colour = tuple[int, ...]
@@ -63,12 +72,14 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Files of two splits that are the same, byte for byte, under two names."""
+    """Images that are the same, byte for byte, under two names: of two splits, or of one."""
 
     split: str
     sample: Sample
     other_split: str
     other: Sample
+    differ: bool = False
+    """Whether, within one split, their labels or masks are not the same."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +100,9 @@ def check(found: Dataset, locate: Callable[[Path], Path], refuse_duplicates: boo
 
     With labels from masks, the samples returned carry them. A sample with any problem is not among
     `splits`; of one listed twice alike, one stays. A label without a pixel, and a mask's class without a
-    label, are no problem: labels and masks were made by different people. Nor is an image that another
-    split holds under another name, unless `refuse_duplicates`: then it is one of the split named first.
+    label, are no problem: labels and masks were made by different people. Nor is an image that is there
+    under another name too, unless `refuse_duplicates`: then it is one of the split named first or, within a
+    split, of all but the first image; of the first as well where they differ, so that none can be believed.
     """
     problems = [*found.problems, *_between_splits(found.splits)]
     looked: dict[str, list[tuple[Sample, Seen]]] = {}
@@ -101,13 +113,9 @@ def check(found: Dataset, locate: Callable[[Path], Path], refuse_duplicates: boo
         problems += wrong
         repeated += repeats
         looked[split] = [(sample, facts[sample.name]) for sample in distinct if sample.name in facts]
-    duplicates = list(_duplicates(looked))
+    duplicates = list(_duplicates(looked, lambda sample: locate(sample.image) != sample.image))
     if refuse_duplicates:
-        problems += [
-            Problem(d.sample.image, f"is the same picture as {d.other.image} of {d.other_split}", *where)
-            for d in duplicates
-            for where in [(d.split, d.sample.name)]
-        ]
+        problems += list(dict.fromkeys(problem for found in duplicates for problem in _refused(found)))
     spoilt = {(problem.split, problem.name) for problem in problems}
     splits: dict[str, list[Sample]] = {}
     seen: dict[str, list[Seen]] = {}
@@ -161,15 +169,38 @@ def _between_splits(splits: Mapping[str, Sequence[Sample]]) -> Iterator[Problem]
             )
 
 
-def _duplicates(looked: Mapping[str, Sequence[tuple[Sample, Seen]]]) -> Iterator[Duplicate]:
-    """Each image of a split that a later one holds too, under another name."""
-    first: dict[str, tuple[str, Sample]] = {}
+def _duplicates(
+    looked: Mapping[str, Sequence[tuple[Sample, Seen]]], cut: Callable[[Sample], bool]
+) -> Iterator[Duplicate]:
+    """Each image that a later split, or else its own split further up, holds under another name.
+
+    Within a split those are passed over that `prepare` has `cut` itself: tiles and slices may all be blank.
+    """
+    later: dict[str, tuple[str, Sample]] = {}
     for split, pairs in reversed(list(looked.items())):
+        above: dict[str, tuple[Sample, Seen]] = {}
         for sample, seen in pairs:
-            other_split, other = first.get(seen.image_sha256, (split, sample))
-            if other_split != split and other.name != sample.name:
+            key = seen.image_sha256
+            other_split, other = later.get(key, (split, sample))
+            first, first_seen = above.setdefault(key, (sample, seen))
+            if other.name != sample.name:
                 yield Duplicate(split, sample, other_split, other)
-        first |= {seen.image_sha256: (split, sample) for sample, seen in pairs}
+            elif key not in later and first is not sample and not cut(sample):
+                differ = (sample.labels, seen.mask_sha256) != (first.labels, first_seen.mask_sha256)
+                yield Duplicate(split, sample, split, first, differ)
+        later |= {key: (split, sample) for key, (sample, _) in above.items()}
+
+
+def _refused(found: Duplicate) -> Iterator[Problem]:
+    """What is wrong with the images of a duplicate: with the one, or both where neither can be believed."""
+    one, other, how = found.sample, found.other, ", with different labels or masks" if found.differ else ""
+    yield Problem(
+        one.image, f"is the same picture as {other.image} of {found.other_split}{how}", found.split, one.name
+    )
+    if found.differ:
+        yield Problem(
+            other.image, f"is the same picture as {one.image} of {found.split}{how}", found.split, other.name
+        )
 
 
 def _of_split(split: str, usable: Sequence[tuple[Sample, Seen]], classes: Sequence[str]) -> Iterator[Problem]:
@@ -278,7 +309,7 @@ def _image(path: Path) -> _Image:
     """An image, read to its end; UserError where it cannot be used."""
     try:
         with Image.open(path) as image:
-            size, mode = image.size, image.mode
+            size, mode, deep = image.size, image.mode, deep_colour(image)
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             image.draft("L", (1, 1))  # the cheapest way to read a JPEG to its end
             image.load()
@@ -292,8 +323,8 @@ def _image(path: Path) -> _Image:
         raise UserError(f"cannot be read ({str(error).removesuffix(f' {str(path)!r}')})") from None
     if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
         raise UserError(f"{size[0]} x {size[1]} pixels are too many for an image")
-    if mode.startswith(DEEP):
-        raise UserError(f"has pixels of more than 8 bits ({mode}); scale them to 0..255")
+    if deep or mode.startswith(DEEP):
+        raise UserError(TOO_DEEP.format(mode))
     stored = orientation in range(1, 9) and image.format != "TIFF"
     return _Image(size, orientation if stored else 1, transparent, pages)
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from unicodedata import normalize
 
+from unia.columns import check_columns
 from unia.data.samples import Dataset, Problem, Sample, distinct_names, image_endings
 from unia.errors import UserError
 from unia.files import walk
@@ -86,6 +87,7 @@ def _rows(table: Path) -> list[tuple[int, Mapping[str, str]]]:
             file.seek(0)
             reader = csv.DictReader(file, restkey=BEYOND, delimiter=separator)
             reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+            check_columns(table, reader.fieldnames)
             lacking = [name for name in COLUMNS if name not in reader.fieldnames]
             if lacking:
                 raise UserError(
@@ -93,7 +95,9 @@ def _rows(table: Path) -> list[tuple[int, Mapping[str, str]]]:
                     f"separated by {', '.join(f'{name}s' for name in SEPARATORS.values())}"
                 )
             return [(reader.line_num, _cells(row, separator)) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{table}: cannot be read ({error}); save it as UTF-8") from None
+    except (OSError, csv.Error) as error:
         if of_system(error):
             raise
         raise UserError(f"{table}: cannot be read ({error}); see the chapter on own data") from None

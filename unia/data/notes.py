@@ -29,6 +29,7 @@ def notes(found: Dataset, checked: Checked, out: Path) -> Iterator[str]:
             _turned(samples, seen),
             _transparent(samples, seen),
             _of_pages(samples, seen),
+            _in_others(checked, split, out),
             _twice(checked, split, out),
         ]
         yield from (f"{split}: {line}" for line in lines if line)
@@ -126,11 +127,24 @@ def _of_pages(samples: Sequence[Sample], seen: Sequence[Seen]) -> str:
     return f"{len(found)} of {_images(len(samples))} {what}: {_some(found)}" if found else ""
 
 
-def _twice(checked: Checked, split: str, out: Path) -> str:
+def _in_others(checked: Checked, split: str, out: Path) -> str:
     others = Counter(found.other_split for found in checked.duplicates if found.split == split)
+    others.pop(split, None)
     told = ", ".join(f"{_images(count)} of {other}" for other, count in others.items())
     where = f"see {out / DUPLICATES}, and data.duplicates"
     return f"holds, under other names, {told} too (the same files); {where}" if others else ""
+
+
+def _twice(checked: Checked, split: str, out: Path) -> str:
+    again = [found for found in checked.duplicates if found.split == found.other_split == split]
+    differing = sum(found.differ for found in again)
+    how = f", {differing} of them with different labels or masks" if differing else ""
+    where = f"see {out / DUPLICATES}, and data.duplicates"
+    return (
+        f"holds {_images(len(again))} again, under other names (the same files){how}; {where}"
+        if again
+        else ""
+    )
 
 
 def _images(count: int) -> str:

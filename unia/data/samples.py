@@ -6,6 +6,7 @@ are reachable from the working directory, as the user typed their root.
 
 import csv
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
+from unia.columns import check_columns
 from unia.errors import UserError
 from unia.files import read_json, write_json
 from unia.system import of_system
@@ -26,6 +30,12 @@ FORMATS = (  # of the images in a folder; Pillow opens others, to say what they 
     *("AVIF", "BMP", "DIB", "FITS", "GIF", "JPEG", "JPEG2000", "MPO"),
     *("PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
 )
+DEEP = ("I", "F")  # modes of more than 8 bits a channel begin so; as RGB they would be cut off at 255
+TOO_DEEP = "has pixels of more than 8 bits ({}); scale them to 0..255"
+# Raw modes of grey values that Pillow multiplies, by what; and of those that it changes otherwise: of a TIFF
+# whose 0 is white, of a PGM whose white is not 255.
+STRETCHED = {"L;2": 85, "L;2R": 85, "L;4": 17, "L;4R": 17}
+CHANGED = re.compile(r"L;(\d?IR?|of (?!255$)\d+)")
 COLUMNS = ("name", "image", "mask", "labels", "volume", "image_sha256", "mask_sha256")
 
 
@@ -114,7 +124,9 @@ def load_split(folder: Path, split: str) -> Split:
     table = folder / f"{split}.csv"
     try:
         with table.open(encoding="utf-8", newline="") as file:
-            samples = tuple(_sample(row) for row in csv.DictReader(file))
+            reader = csv.DictReader(file)
+            check_columns(table, reader.fieldnames or ())
+            samples = tuple(map(_sample, reader))
     except (OSError, KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
         if of_system(error):
             raise
@@ -171,19 +183,23 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """An image of any mode as H x W x 3 RGB, pixels in the file's own order.
 
     EXIF orientation is not applied: masks refer to the pixels as stored (a TIFF's is, when it is read).
-    Raises UserError for what is no image, is cut short, or is too large to be one (PIL's limit).
+    Raises UserError for what is no image, is cut short, is too large to be one (PIL's limit), or has colours
+    of more than 8 bits.
     """
     return np.asarray(open_image(path).convert("RGB"))
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """The class ids of a palette or grey PNG, H x W; UserError for any other kind of file."""
-    image = open_image(path)
-    if image.mode not in ("P", "L"):
+    """The class ids of a palette or grey PNG of 1 to 8 bits, H x W; UserError for any other kind of file."""
+    image, raw = _opened(path)
+    if image.mode not in ("P", "L") and raw != "1":
         raise UserError(f"{path}: a mask must hold class ids (palette or grey), this is {image.mode}")
     if image.format == "JPEG":
         raise UserError(f"{path}: a JPEG does not keep class ids; save the mask as PNG, from its source")
-    return np.asarray(image)
+    if CHANGED.fullmatch(raw):
+        raise UserError(f"{path}: its grey values are not read as they are stored; save the mask as PNG")
+    label: NDArray[np.uint8] = np.asarray(image, dtype=np.uint8)
+    return label // np.uint8(STRETCHED[raw]) if raw in STRETCHED else label
 
 
 def write_label(path: Path, label: NDArray[np.uint8], colours: bool = True) -> None:
@@ -207,7 +223,33 @@ def voc_palette() -> bytes:
 
 
 def open_image(path: Path) -> Image.Image:
-    """An image, read to its end; UserError as `read_image`."""
+    """An image, read to its end; UserError as `read_image`, and for colours of more than 8 bits."""
+    return _opened(path)[0]
+
+
+def deep_colour(image: ImageFile) -> bool:
+    """Whether an image, opened and not yet read, has colours of 16 bits, of which Pillow keeps the upper 8.
+
+    Of a camera's 12 bits these are next to nothing, so that the picture would be black.
+    """
+    bits = image.tag_v2.get(BITSPERSAMPLE, (8,)) if isinstance(image, TiffImageFile) else (8,)
+    deep = max(bits) > 8 or _raw_mode(image).endswith((";16B", ";16L", ";16N"))
+    return deep and not image.mode.startswith(DEEP)
+
+
+def _raw_mode(image: ImageFile) -> str:
+    """How the file of an image, opened and not yet read, stores pixels, in Pillow's terms.
+
+    Of a PGM whose largest value is 3, which becomes 255: `L;of 3`.
+    """
+    codec, args = (image.tile[0].codec_name, image.tile[0].args) if image.tile else ("", None)
+    if not isinstance(args, tuple):
+        return args or ""
+    return f"{args[0]};of {args[1]}" if codec in ("ppm", "ppm_plain") else str(args[0])
+
+
+def _opened(path: Path) -> tuple[Image.Image, str]:
+    """(an image, read to its end; its raw mode)."""
     try:
         image = Image.open(path)
         if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
@@ -215,6 +257,9 @@ def open_image(path: Path) -> Image.Image:
         image.filename = (
             ""  # else a TIFF of grey values is mapped into memory, and garbled where it is turned
         )
+        if deep_colour(image):
+            raise UserError(f"{path}: {TOO_DEEP.format(image.mode)}")
+        raw = _raw_mode(image)
         image.load()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the download step again") from None
@@ -222,7 +267,7 @@ def open_image(path: Path) -> Image.Image:
         if of_system(error):
             raise
         raise UserError(f"{path}: no readable image ({error}); replace the file") from None
-    return image
+    return image, raw
 
 
 def _sample(row: Mapping[str, str]) -> Sample:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unia.columns import check_columns
 from unia.errors import UserError
 from unia.system import of_system
 
@@ -21,7 +22,9 @@ def image_miou(images: Path, kind: str = FINAL) -> dict[str, float]:
     found: dict[str, list[float]] = defaultdict(list)
     try:
         with images.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
+            reader = csv.DictReader(file)
+            check_columns(images, reader.fieldnames or ())
+            for row in reader:
                 tp, fp, fn = (int(row[column]) for column in ("tp", "fp", "fn"))
                 if row["kind"] == kind and tp + fn > 0:
                     found[row["name"]].append(tp / (tp + fp + fn))

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from unia import bootstrap
+from unia.columns import check_columns
 from unia.errors import UserError
 from unia.files import write_text
 from unia.kinds import KINDS, SEGMENTATIONS
@@ -110,6 +111,8 @@ def _miou(weights: Counts, counts: Counts) -> Floats:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
+        head = pd.read_csv(path, header=None, nrows=1, dtype="str", keep_default_na=False)
+        check_columns(path, head.to_numpy()[0])
         table = pd.read_csv(path, dtype={"name": "str", "kind": "str", "class": "str"}, keep_default_na=False)
     except (OSError, ValueError) as error:
         if of_system(error):

@@ -1,6 +1,6 @@
 """`unia predict`: any images, segmented by a checkpoint; no dataset is needed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from unia.data.checks import DEEP
 from unia.data.normalise import normalise, to_tensor
-from unia.data.samples import distinct_names, image_endings, open_image, voc_palette, write_label
+from unia.data.samples import DEEP, distinct_names, image_endings, open_image, voc_palette, write_label
 from unia.errors import UserError
-from unia.files import atomic, names, sha256, write_json
+from unia.files import names, sha256
 from unia.model.checkpoint import load, read_header
 from unia.model.network import UniA
 from unia.model.precision import passes
@@ -28,6 +27,7 @@ from unia.recipe import Infer
 from unia.refine.logits import logits_at
 from unia.refine.resize import resize
 from unia.steps.predictions import base_size
+from unia.steps.replace import Replaced, replaced
 from unia.system import told
 
 PIXELS = 2**20  # labels of a larger image are decided at this size, far finer than the tokens, and enlarged
@@ -51,16 +51,12 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
 
     `out`/masks, overlays and uncertainty hold a PNG for each image, `out`/predictions.json classes and areas.
     Uncertainty goes from black to white, from the image's least to its largest value, which the JSON
-    holds. All are upright: a photo's EXIF orientation is applied.
+    holds. All are upright: a photo's EXIF orientation is applied. What earlier runs have made in `out` goes.
 
     Raises UserError at the end, when all others are done, where some can't be read; at once where there is
-    no image at all, and where `out` holds such folders that no run of this has made.
+    no image at all, and where something in these folders of `out` is not as a run of this has left it.
     """
-    begun = out / ".begun"
-    mine = begun.exists() or (out / TABLE).exists()
-    for folder in FOLDERS:
-        if (out / folder).exists() and not mine:
-            raise UserError(f"{out / folder}: is there, and is not of `unia predict`; name another --out")
+    made = replaced(out, FOLDERS, TABLE)
     header = read_header(checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load(checkpoint).to(device)
@@ -69,8 +65,7 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
     unread = []
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: holds no image")
-    out.mkdir(parents=True, exist_ok=True)
-    begun.touch()
+    made.begin()
     entries = []
     for name, path in track(found.items(), "predict", len(found)):
         try:
@@ -80,7 +75,7 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
             unread.append(path)
             continue
         segmented = segment(model, image, config, tile)
-        _write(out, name, image, segmented)
+        _write(made, name, image, segmented)
         entries.append(_entry(path, name, segmented, header.classes))
     about = {
         "checkpoint": {"path": str(checkpoint), "sha256": sha256(checkpoint)},
@@ -89,8 +84,7 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
         "images": entries,
         "not_read": [str(path) for path in unread],
     }
-    write_json(out / TABLE, about)
-    begun.unlink(missing_ok=True)
+    made.end(about)
     if unread:
         raise UserError(
             f"{len(unread)} of {len(found)} images could not be read, the others are in {out}: "
@@ -99,9 +93,9 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
 
 
 def read(path: Path) -> Pixels:
-    """An image of any mode as H W 3 RGB, upright; more than 8 bits go from the least to the largest value.
+    """An image of any mode as H W 3 RGB, upright; grey values of more than 8 bits go from least to largest.
 
-    Raises UserError for what is no image.
+    Raises UserError for what is no image, and for colours of more than 8 bits.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -156,11 +150,14 @@ def segment(model: UniA, image: Pixels, config: Infer, tile: int | None) -> Segm
 def _images(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
     """(file, the path that names it): files as given; of folders all images by their endings, but `out`'s.
 
-    What else lies in a folder is counted and told.
+    What else lies in a folder is counted and told. UserError for a file that this run would replace.
     """
     endings = image_endings()
+    results = [(out / folder).resolve() for folder in FOLDERS]
     for path in paths:
         if not path.is_dir():
+            if any(map(path.resolve().is_relative_to, results)):
+                raise UserError(f"{path}: lies where this run would write its results; name another --out")
             yield path, Path(path.name)
             continue
         others = []
@@ -196,17 +193,13 @@ def _entry(path: Path, name: str, segmented: Segmented, classes: Sequence[str]) 
     }
 
 
-def _write(out: Path, name: str, image: Pixels, segmented: Segmented) -> None:
-    def png(folder: str, write: Callable[[Path], None]) -> None:
-        with atomic(out / folder / f"{name}.png") as temporary:
-            write(temporary)
-
+def _write(made: Replaced, name: str, image: Pixels, segmented: Segmented) -> None:
     label, unsure = segmented.label, segmented.uncertainty
-    masks, overlays, uncertainties = FOLDERS
-    png(masks, lambda path: write_label(path, label))
-    png(overlays, lambda path: Image.fromarray(overlay(image, label)).save(path, format="PNG"))
+    masks, overlays, uncertainties = (f"{folder}/{name}.png" for folder in FOLDERS)
+    made.write(masks, lambda path: write_label(path, label))
+    made.write(overlays, lambda path: Image.fromarray(overlay(image, label)).save(path, format="PNG"))
     if unsure is not None:
-        png(uncertainties, lambda path: Image.fromarray(_stretched(unsure)).save(path, format="PNG"))
+        made.write(uncertainties, lambda path: Image.fromarray(_stretched(unsure)).save(path, format="PNG"))
 
 
 def overlay(image: Pixels, label: Pixels) -> Pixels:

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from unia.columns import check_columns
 from unia.errors import UserError
 
 COLUMNS = ("dataset", "split", "method", "mIoU", "source")
@@ -20,12 +21,19 @@ COLUMNS = ("dataset", "split", "method", "mIoU", "source")
 def published(path: Path, table: Path) -> list[dict[str, str]]:
     """The rows in `path` of the split that `table`, <dataset>_<split>.csv, holds; none for other names.
 
-    Raises UserError where the file lacks a column, or a row lacks its source.
+    Raises UserError where the file cannot be read, lacks a column or has it twice, or a row lacks its source.
     """
     if not path.exists():
         return []
-    with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
+            reader = csv.DictReader(file)
+            check_columns(path, reader.fieldnames or ())
+            rows = list(reader)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot be read ({error}); save it as UTF-8") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: cannot be read ({error}); mend that line") from None
     for line, row in enumerate(rows, 2):
         lacking = [column for column in COLUMNS if not row.get(column)]
         if lacking:
