@@ -50,7 +50,7 @@ try:
     CHANGED = settings_between(WRITTEN, typed(config, WRITTEN))
     SETTINGS = [*os.environ.get("UNIA_SET", "").splitlines(), *CHANGED]
     PARAMS = load(READ, SETTINGS)
-    os.environ["UNIA_PARAMS"] = str(as_read(READ))
+    os.environ.update(UNIA_PARAMS=str(as_read(READ)))
 except UserError as error:
     raise WorkflowError(str(error))
 
