@@ -14,7 +14,7 @@ from unia.files import everything, sibling
 from unia.recipe import behind
 from unia.tracking.receipt import Receipt, beside, files_of, find_receipt, read_receipt
 
-TOOLS = (".snakemake_timestamp", ".DS_Store")  # Snakemake and macOS put them into folders
+TOOLS = (".snakemake_timestamp", ".DS_Store", ".gitignore")  # Snakemake, macOS and DVC put them into folders
 
 
 @contextmanager
