@@ -153,7 +153,17 @@ def test_the_separator_of_cells_is_found(separator: str, encoding: str) -> None:
 def test_files_of_one_name_are_told_apart() -> None:
     """By ending, by folder, by case: each gets a name of its own, which later steps write under."""
     root = own()
-    rows = ["0000.png", "0000.jpg", "a/b_c.png", "a_b/c.png", "0000_2.png", "X.png", "x.png"]
+    rows = [
+        "0000.png",
+        "0000.jpg",
+        "a/b_c.png",
+        "a_b/c.png",
+        "0000_2.png",
+        "X.png",
+        "x.png",
+        ".b.png",
+        "b.png",
+    ]
     for number, row in enumerate(rows):
         (root / row).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 6), (number, 0, 0)).save(root / row)
@@ -165,6 +175,7 @@ def test_files_of_one_name_are_told_apart() -> None:
     names = {sample.image.relative_to(root).as_posix(): sample.name for sample in samples}
     assert names["0000.jpg"] == "0000"
     assert names["a/b_c.png"] == "a_b_c"
+    assert {names[".b.png"], names["b.png"]} == {"b", "b_2"}  # tools take what starts with a dot for theirs
     assert set(rows) < set(names)
     assert len({name.casefold() for name in names.values()}) == len(names) == 4 + len(rows)
 

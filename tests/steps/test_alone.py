@@ -17,6 +17,7 @@ STEPS = (
     "crf shapes --data data --split val --predictions x --out OUT",
     "score shapes --data data --split val --predictions x --crf x --out OUT --images y",
     "table shapes --scores x --out OUT --metrics y",
+    "predict x.png --checkpoint x --dataset shapes --out OUT",
 )
 
 

@@ -1,5 +1,6 @@
 """A step replaces what a step has made, and nothing else: folders and files of others stay, and are named."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -115,6 +116,11 @@ def test_what_a_run_left_that_did_not_end_is_replaced(
     with pytest.raises(UserError, match=r"^crf/notes.txt: lies where this step would write"):
         make()
     Path("crf/notes.txt").unlink()
+    make()
+    Path(".crf.begun").touch()  # one that was killed when it had written its list of files, not its receipt
+    Path("crf.out.sha256.gz").write_bytes(b"of other files")
+    Path("crf/0.png").write_text("new")
+    os.utime("crf/0.png", (2**32, 2**32))
     make()
 
 

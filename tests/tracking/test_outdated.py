@@ -4,19 +4,26 @@ import os
 from pathlib import Path
 
 import pytest
-from pipeline import DATA, PARAMS, RAW, SETTINGS, TRAIN, VAL, run_train, traced
+from pipeline import DATA, PARAMS, RAW, SETTINGS, TABLE, TRAIN, VAL, run_train, step, traced, write
 
 from unia.config import load
 from unia.files import atomic
 from unia.recipe import Recipe
-from unia.tracking.outdated import outdated
+from unia.tracking.outdated import known_hash, outdated
 
 CHANGED = {
     "download": ("datasets.shapes.data.seed=1", RAW),
     "train": ("small.train.iterations=3", TRAIN / "checkpoint.safetensors"),
     "crf": ("recipe.crf.iterations=3", VAL / "crf"),
 }
-STEP_OF = {TRAIN / "checkpoint.safetensors": "train", VAL / "predictions": "infer", VAL / "crf": "crf"}
+CHECKPOINT = TRAIN / "checkpoint.safetensors"
+MADE_OF = {
+    DATA: ("prepare", [RAW]),
+    CHECKPOINT: ("train", [DATA]),
+    VAL / "predictions": ("infer", [DATA, CHECKPOINT]),
+    VAL / "crf": ("crf", [DATA, VAL / "predictions"]),
+    TABLE: ("table", [VAL / "scores.json"]),
+}
 
 
 def recipe(*settings: str) -> Recipe:
@@ -30,36 +37,49 @@ def _pipeline(
     traced(tmp_path_factory, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("step", CHANGED)
-def test_a_receipt_tells_of_other_parameters_of_its_own_step(step: str) -> None:
-    setting, output = CHANGED[step]
-    assert not outdated(step, recipe(), output)
-    assert outdated(step, recipe(setting), output)
-    others = [CHANGED[other][0] for other in CHANGED if other != step]
-    assert not outdated(step, recipe(*others), output)
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_receipt_tells_of_other_parameters_of_its_own_step(name: str) -> None:
+    setting, output = CHANGED[name]
+    assert not outdated(name, recipe(), output, {})
+    assert outdated(name, recipe(setting), output, {})
+    others = [CHANGED[other][0] for other in CHANGED if other != name]
+    assert not outdated(name, recipe(*others), output, {})
+
+
+def of_others(output: Path) -> bool:
+    name, inputs = MADE_OF[output]
+    return outdated(name, recipe(), output, {path: known_hash(path) for path in inputs})
 
 
 def test_a_receipt_tells_of_other_inputs() -> None:
-    train, predictions = TRAIN / "checkpoint.safetensors", VAL / "predictions"
-    for output, inputs in ((train, [DATA]), (predictions, [DATA, train]), (VAL / "crf", [DATA, predictions])):
-        assert not outdated(STEP_OF[output], recipe(), output, inputs)
+    for file in (RAW, CHECKPOINT, TABLE):
+        os.utime(file, (2**32, 2**32))  # Snakemake touches files once they are made
+    assert not any(map(of_others, MADE_OF))
     run_train("of another seed")
-    assert not outdated("train", recipe(), train, [DATA])
-    assert outdated("infer", recipe(), predictions, [DATA, train])
-    os.utime(train, (2**32, 2**32))  # brought by DVC: the receipt may be of another
-    assert not outdated("infer", recipe(), predictions, [DATA, train])
+    assert [output for output in MADE_OF if of_others(output)] == [VAL / "predictions"]
 
 
-@pytest.mark.parametrize("step", ["train", "crf"])
-def test_a_receipt_of_something_else_tells_nothing(step: str) -> None:
-    setting, output = CHANGED[step]
+def test_a_folder_that_its_receipt_does_not_tell_of_tells_nothing() -> None:
+    """Else a step that used it as it is would be made again for ever."""
+    (VAL / "predictions/seg/val_000000.png").unlink()
+    assert of_others(VAL / "crf") is False
+    with step("crf", {"data": DATA, "predictions": VAL / "predictions"}, VAL / "crf"):
+        write(VAL / "crf", "val_000000.png")
+    assert of_others(VAL / "crf") is False
+    os.utime(next((VAL / "predictions").rglob("*.npz")), (2**32, 2**32))  # brought by DVC, without a receipt
+    assert of_others(VAL / "crf") is False
+
+
+@pytest.mark.parametrize("name", ["train", "crf"])
+def test_a_receipt_of_something_else_tells_nothing(name: str) -> None:
+    setting, output = CHANGED[name]
     os.utime(output)  # Snakemake touches files once they are made
-    assert outdated(step, recipe(setting), output)
+    assert outdated(name, recipe(setting), output, {})
     file = output if output.is_file() else next(output.iterdir())
     with atomic(file) as temporary:
         temporary.write_text("brought back by DVC")
     os.utime(file, (2**32, 2**32))
-    assert not outdated(step, recipe(setting), output)
+    assert not outdated(name, recipe(setting), output, {})
     file.unlink()
     output.with_name(f"{output.name}.run.json").unlink(missing_ok=True)
-    assert not outdated(step, recipe(setting), output)
+    assert not outdated(name, recipe(setting), output, {})

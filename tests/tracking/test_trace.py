@@ -213,6 +213,7 @@ def test_rerun_tells_what_no_commit_holds(pipeline: Path, monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("pipeline")
 def test_a_table_that_its_receipt_does_not_tell_of_is_not_explained_by_it() -> None:
     """As DVC leaves it where it brings back an earlier one from its cache."""
+    assert "41.234" in trace(table=TABLE.absolute())
     TABLE.write_text(TABLE.read_text().replace("41.234", "43.210"))
     for options in ((), ("--row", "seg"), ("--rerun",), ("--json",)):
         with pytest.raises(UserError, match=rf"^{TABLE}: is not what its receipt tells of"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
+from started import SHARED, in_terminal, saved, wait_for
 from tiny import prepared, recipe, run
 
 from unia.errors import UserError
@@ -68,6 +69,17 @@ def test_a_signal_saves_and_the_next_run_goes_on(
     seen: list[int] = []
     assert run(data, out, at=lambda iteration, values: seen.append(iteration)) == undisturbed
     assert seen == [2, 4, 6, 8, 10, 12]  # the rows logged before are there again
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_hang_up")
+def test_a_lost_terminal_is_a_signal_and_no_error(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    training, terminal = in_terminal(data, out, *SHARED)
+    wait_for(out, 2, training)
+    os.close(terminal)  # as a broken connection does: what is written to it from here on is an error
+    assert training.wait(timeout=600) == 128 + signal.SIGHUP
+    assert saved(out) < 20
 
 
 @pytest.mark.parametrize("at_hang_up", [signal.SIG_IGN], indirect=True)

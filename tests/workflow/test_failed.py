@@ -93,23 +93,20 @@ def test_a_step_run_by_hand_with_other_settings_is_run_again(by_snakemake: Proje
 
 @pytest.mark.slow
 def test_a_step_run_by_hand_with_other_inputs_is_run_again(by_snakemake: Project, tmp_path: Path) -> None:
-    """Also where another copy of the project, of other data, shares the folder of results."""
+    """As also another copy of the project leaves them, of other data, that shares the folder of results."""
     project, val = by_snakemake.copy(tmp_path), "results/shapes/val"
-    project.unia("prepare", "shapes", "--raw", "data/raw/shapes.json", "--out", "elsewhere/data")
-    with (tmp_path / "elsewhere/data/val.csv").open("a") as more:
-        more.write("\n")
-    split, checkpoint = ("--split", "val"), "results/shapes/train/checkpoint.safetensors"
-    infer = ("infer", "shapes", *split, "--checkpoint", checkpoint)
-    project.unia(*infer, "--data", "elsewhere/data", "--out", "elsewhere/predictions")
-    (tmp_path / "elsewhere/predictions/seg/val_000000.png").unlink()
-    crf = ("crf", "shapes", *split, "--data", "data/shapes", "--out", f"{val}/crf")
+    split, data, others = ("--split", "val"), ("--data", "data/shapes"), "elsewhere/checkpoint.safetensors"
+    project.unia("train", "shapes", *data, "--out", "elsewhere", "--set", "recipe.train.seed=8")
+    infer = ("infer", "shapes", *split, *data, "--checkpoint", others)
+    project.unia(*infer, "--out", "elsewhere/predictions")
+    crf = ("crf", "shapes", *split, *data, "--out", f"{val}/crf")
     project.unia(*crf, "--predictions", "elsewhere/predictions")
     assert project.rules(TABLE) == ["crf", "score", "table"]
-    inputs = ("--data", "data/shapes", "--predictions", f"{val}/predictions", "--crf", f"{val}/crf")
+    inputs = ("--predictions", f"{val}/predictions", "--crf", f"{val}/crf")
     outputs = ("--out", f"{val}/scores.json", "--images", f"{val}/images.csv")
-    said = project.unia("score", "shapes", *split, *inputs, *outputs, code=1)
+    said = project.unia("score", "shapes", *split, *data, *inputs, *outputs, code=1)
     assert f"{val}/crf: was made of other predictions (elsewhere/predictions) than those in {val}" in said
-    project.unia(*infer, "--data", "elsewhere/data", "--out", f"{val}/predictions")
+    project.unia(*infer, "--out", f"{val}/predictions")
     assert project.rules(TABLE) == ["infer", "crf", "score", "table"]
 
 

@@ -7,6 +7,7 @@ import typer
 
 from unia.commands.options import reads_params
 from unia.config import Params
+from unia.files import alone
 from unia.recipe import AcdcData
 
 app = typer.Typer()
@@ -34,4 +35,5 @@ def predict(
     recipe = params.recipe(dataset or read_header(checkpoint).dataset)
     data = recipe.data
     tile = data.tile.side if isinstance(data, AcdcData) and data.tags == "tile" else None
-    step(images, checkpoint, recipe.infer, tile, out)
+    with alone(out):
+        step(images, checkpoint, recipe.infer, tile, out)

@@ -166,11 +166,11 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     """A name of its own for each path: its parts, without the ending, numbered where others share them.
 
     Names that differ in case alone are told apart too, for disks that do not. Long ones are cut, so that all
-    that is made of them can be the name of a file.
+    that is made of them can be the name of a file; none starts with a dot, as files do that belong to tools.
     """
     named: dict[str, str] = {}
     for path in paths:
-        whole = os.fsencode("_".join(path.with_suffix("").parts))
+        whole = os.fsencode("_".join(path.with_suffix("").parts).lstrip(".") or "_")
         stem = name = os.fsdecode(whole) if len(whole) <= NAME else whole[:NAME].decode(errors="ignore")
         number = 2
         while name.casefold() in named:

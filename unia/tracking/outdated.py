@@ -5,7 +5,7 @@ that was run by hand, of something else, over what Snakemake had made, or in ano
 shares the folder.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from unia.errors import UserError
@@ -15,32 +15,38 @@ from unia.tracking.owned import made_of
 from unia.tracking.receipt import Receipt, find_receipt, made_hash, read_receipt
 
 
-def outdated(step: str, recipe: Recipe, output: Path, inputs: Iterable[Path] = ()) -> bool:
+def outdated(step: str, recipe: Recipe, output: Path, inputs: Mapping[Path, str | None]) -> bool:
     """Whether the receipt of `output` tells of other parameters than those of `recipe` that `step` reads.
 
-    Or of other inputs than those that lie at `inputs`, as the receipts of these tell.
+    Or of other inputs than these `inputs`, by their `known_hash`.
     A receipt that is not of what lies there says nothing: DVC brings back outputs without receipts.
     """
     path, receipt = find_receipt(output), made_of(output)
     if path is None or receipt.get("step") != step:
         return False
     now = {name: getattr(recipe, name).model_dump(mode="json") for name in STEPS[step]}
-    if receipt["params"] == now:
-        used = {entry["sha256"] for entry in receipt["inputs"].values()}
-        if all(known is None or known in used for known in map(_known, inputs)):
-            return False
+    if receipt["params"] == now and not _of_others(receipt, inputs):
+        return False
     return _tells_of(path, receipt, output)
 
 
-def _known(path: Path) -> str | None:
-    """The sha256 of what lies at `path` by the receipt of the step that made it; None where none tells."""
-    receipt = find_receipt(path)
-    if receipt is None or not path.exists() or _newest(path) > receipt.stat().st_mtime:
-        return None
+def known_hash(path: Path) -> str | None:
+    """The sha256 of what a step made at `path`: of a folder, by its receipt; None where that may not tell."""
     try:
-        return made_hash(read_receipt(receipt), path)
-    except UserError:
+        receipt = find_receipt(path)
+        if receipt is None or path.is_file():
+            return None if receipt is None else sha256(path)
+        return made_hash(read_receipt(receipt), path) if _newest(path) <= receipt.stat().st_mtime else None
+    except (UserError, OSError):  # it may be replaced at this moment
         return None
+
+
+def _of_others(receipt: Receipt, inputs: Mapping[Path, str | None]) -> bool:
+    """Whether a step used other inputs; of one that was not as its maker's receipt tells nothing is said."""
+    entries = receipt["inputs"].values()
+    used = {entry["sha256"] for entry in entries}
+    unlike = {Path(entry["path"]) for entry in entries if entry["receipt"] is None}
+    return any(known not in used for path, known in inputs.items() if known and path not in unlike)
 
 
 def _tells_of(path: Path, receipt: Receipt, output: Path) -> bool:

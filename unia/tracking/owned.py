@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unia.config import Params
 from unia.errors import UserError
-from unia.files import everything, sibling
+from unia.files import everything, names, sibling
 from unia.recipe import behind
 from unia.tracking.receipt import Receipt, beside, files_of, find_receipt, read_receipt
 
@@ -99,7 +99,8 @@ def _newer(path: Path, listed: Mapping[str, str] | None, receipt: Path) -> bool:
     """Whether a run that ended before it wrote its receipt has left `path`, or has replaced it."""
     if not receipt.exists():
         return True
-    files = [path / name for name in listed or ()] if path.is_dir() else [path]
+    held = names(path) if path.is_dir() and listed is None else listed  # None: the new list is there already
+    files = [path / name for name in held or ()] if path.is_dir() else [path]
     return not all(file.exists() and file.stat().st_mtime <= receipt.stat().st_mtime for file in files)
 
 

@@ -39,10 +39,12 @@ def check_together(used: Mapping[str, Content]) -> None:
         inputs = read_receipt(Path(maker["path"]))["inputs"] if maker else {}
         others = inputs.get(PREDICTIONS)
         if others is not None and others["sha256"] != given.sha256:
-            raise UserError(
-                f"{found.path}: was made of other predictions ({others['path']}) than those in {given.path}; "
-                "make it again"
+            how = (
+                f"is not of {given.path} as it is now"
+                if Path(others["path"]) == given.path
+                else f"was made of other predictions ({others['path']}) than those in {given.path}"
             )
+            raise UserError(f"{found.path}: {how}; make it again")
 
 
 def write_receipt(
@@ -104,7 +106,7 @@ def find_receipt(path: Path) -> Path | None:
             outputs = read_receipt(receipt)["outputs"].values()
         except (UserError, OSError):
             continue
-        if any(Path(entry["path"]) == path for entry in outputs):
+        if any(Path(entry["path"]).absolute() == path.absolute() for entry in outputs):
             return receipt
     return None
 
@@ -132,11 +134,13 @@ def files_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
 
 def made_hash(receipt: Receipt, path: Path) -> str | None:
     """The hash that a receipt's outputs give `path`, which may be a file in a folder; None for neither."""
+    there = path.absolute()
     for entry in receipt["outputs"].values():
-        if path == Path(entry["path"]):
+        made = Path(entry["path"]).absolute()
+        if there == made:
             return entry["sha256"]
-        if path.is_relative_to(entry["path"]):
-            return (files_of(entry) or {}).get(path.relative_to(entry["path"]).as_posix())
+        if there.is_relative_to(made):
+            return (files_of(entry) or {}).get(there.relative_to(made).as_posix())
     return None
 
 

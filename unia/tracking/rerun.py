@@ -50,12 +50,14 @@ def rerun(chain: Chain) -> Iterator[str]:
 
 
 def unrecorded(step: Receipt, recipe: Mapping[str, Any]) -> list[str]:
-    """The settings that a step had by changes of params.yaml which no commit holds.
+    """The settings that a step had by changes of params.yaml which its commit does not hold.
+
+    Also where nothing had been changed when it ran: Snakemake's steps read a copy of what it began with.
 
     All of the dataset's, `recipe` as the steps together had it, where the commit does not know the dataset.
     """
     commit, command = step["git"]["commit"], step["command"]
-    if commit is None or not step["git"]["dirty"] or "--params" in command:
+    if commit is None or "--params" in command:
         return []
     given = [value for option, value in pairwise(command) if option == "--set"]
     try:

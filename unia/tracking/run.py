@@ -143,10 +143,10 @@ class Run:
         """A run that was cut off could not say so, and would seem to run for ever: say it now."""
         if begun is None or not begun.exists():
             return
-        former = begun.read_text(encoding="utf-8")
-        begun.write_text(str(self.id), encoding="utf-8")
-        with suppress(Exception):  # none, or of another store, or deleted
-            if self._client.get_run(former).info.status == "RUNNING":
+        with suppress(Exception):  # of another store, or deleted; or a full disk
+            former = begun.read_text(encoding="utf-8")
+            begun.write_text(str(self.id), encoding="utf-8")
+            if former and self._client.get_run(former).info.status == "RUNNING":
                 self._client.set_terminated(former, "KILLED")
 
     def _describe(self, run: str, about: About) -> None:

@@ -52,10 +52,10 @@ def check_made(path: Path) -> None:
     if receipt is None or path.is_dir() or not path.exists():
         return
     try:
-        as_made = made_hash(read_receipt(receipt), path) == sha256(path)
+        known = made_hash(read_receipt(receipt), path)
     except UserError:
         return  # a broken chain, which is told by itself
-    if not as_made:
+    if known is not None and known != sha256(path):
         raise UserError(
             f"{path}: is not what its receipt tells of: it was changed, or DVC brought back an earlier one "
             "from its cache; see `unia trace --verify`, or remove it and make it again"

@@ -6,6 +6,7 @@ fellow in the middle of a step, are ended; and the user reads one line.
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -42,6 +43,8 @@ def launch(processes: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(max(1, cores() // processes))  # each its share
     for name in ("torch.distributed.elastic", "torch.distributed.launcher"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by `nohup`
+        os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGQUIT"
     with tempfile.TemporaryDirectory(prefix="unia-") as folder:
         config = LaunchConfig(
             min_nodes=1,

@@ -1,6 +1,8 @@
 """A wish to stop (SIGTERM of Slurm, Ctrl-C, SIGHUP of a lost terminal) waits for the end of the step."""
 
+import os
 import signal
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,6 +18,8 @@ class Stop:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.signal = self.signal or number
+        if number == signal.SIGHUP:
+            _leave_terminal()
 
 
 class Stopped(SystemExit):
@@ -25,6 +29,15 @@ class Stopped(SystemExit):
         super().__init__(128 + number)
         self.signal = signal.Signals(number).name
         self.iteration = iteration
+
+
+def _leave_terminal() -> None:
+    """Show nothing more where a terminal was: it is gone, and writing to it would be an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for shown in (1, 2):
+        if stat.S_ISCHR(os.fstat(shown).st_mode):
+            os.dup2(nowhere, shown)
+    os.close(nowhere)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from unia.errors import UserError
 from unia.files import atomic
 from unia.recipe import STEPS, behind
 from unia.steps.source import look, look_at_weights, source_file, weights_state
-from unia.tracking.outdated import outdated
+from unia.tracking.outdated import known_hash, outdated
 from unia.tracking.owned import check_added, check_weights, keep_full
 
 
@@ -38,7 +38,7 @@ def as_read(path):
     copy = (
         Path(".snakemake/unia") / f"params-{hashlib.sha256(text).hexdigest()[:12]}.yaml"
     )
-    if not copy.exists():
+    if not copy.exists() or copy.read_bytes() != text:
         with atomic(copy) as temporary:
             temporary.write_bytes(text)
     return copy
@@ -156,13 +156,16 @@ def ask(job):
         raise SystemExit(f"unia: {error}")
 
 
+input_hash = cache(known_hash)  # many jobs share an input
+
+
 def made_otherwise(job):
     """Whether what lies there was made of other parameters or inputs, as its receipt tells."""
     return job.rule.name in STEPS and outdated(
         job.rule.name,
         PARAMS.recipe(run_of(job.wildcards)),
         Path(job.output[0]),
-        [Path(file) for file in job.input],
+        {Path(file): input_hash(Path(file)) for file in job.input},
     )
 
 
