@@ -12,7 +12,7 @@ from unia.errors import UserError
 from unia.files import sha256
 from unia.steps.published import published, show_published
 from unia.steps.table import show
-from unia.tracking.receipt import find_receipt, made_hash, read_receipt
+from unia.tracking.receipt import UNLIKE, find_receipt, made_hash, read_receipt
 
 ENDLESS = 10_000  # characters of a line that nobody looks at through a window
 
@@ -60,10 +60,7 @@ def _remarks(path: Path) -> Iterator[str]:
         yield f"warning: nothing is known of these numbers: {error}"
         return
     if not as_made:
-        yield (
-            "warning: is not what its receipt tells of: it was changed, or DVC brought back an earlier one; "
-            "see `unia trace --verify`"
-        )
+        yield f"warning: {UNLIKE}; see `unia trace --verify`"
     if made["size"] == "small":
         yield "a trial (size: small), not to be compared with published numbers"
 

@@ -26,8 +26,8 @@ from unia.progress import say, track
 from unia.recipe import Infer
 from unia.refine.logits import logits_at
 from unia.refine.resize import resize
+from unia.steps.predict_folder import Replaced, replaced
 from unia.steps.predictions import base_size
-from unia.steps.replace import Replaced, replaced
 from unia.system import told
 
 PIXELS = 2**20  # labels of a larger image are decided at this size, far finer than the tokens, and enlarged

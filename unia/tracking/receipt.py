@@ -21,6 +21,7 @@ from unia.system import of_system
 
 Receipt = dict[str, Any]
 SUFFIX = ".run.json"
+UNLIKE = "is not what its receipt tells of: it was changed, or DVC brought back an earlier one from its cache"
 PREDICTIONS = "predictions"  # the input of steps that work on what infer has made
 
 

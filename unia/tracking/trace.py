@@ -13,7 +13,7 @@ from rich.tree import Tree
 from unia.errors import UserError
 from unia.files import sha256
 from unia.system import of_system
-from unia.tracking.receipt import Receipt, beside, find_receipt, made_hash, read_receipt
+from unia.tracking.receipt import UNLIKE, Receipt, beside, find_receipt, made_hash, read_receipt
 
 SHORT = 8  # characters of a hash that are shown
 COLUMNS = 3  # of a table's row: the first ones after its name
@@ -56,10 +56,7 @@ def check_made(path: Path) -> None:
     except UserError:
         return  # a broken chain, which is told by itself
     if known is not None and known != sha256(path):
-        raise UserError(
-            f"{path}: is not what its receipt tells of: it was changed, or DVC brought back an earlier one "
-            "from its cache; see `unia trace --verify`, or remove it and make it again"
-        )
+        raise UserError(f"{path}: {UNLIKE}; see `unia trace --verify`, or remove it and make it again")
 
 
 def name_of(step: Receipt) -> str:
