@@ -29,13 +29,14 @@ from benchmarks.report import OUT, Row, arguments, publish
 from unia.config import load
 from unia.data.samples import Split, load_split
 from unia.data.stream import Positions, loader
+from unia.losses import table
 from unia.model.network import UniA, build
 from unia.progress import say
 from unia.recipe import Recipe
 from unia.steps.download import download
 from unia.steps.prepare import prepare
 from unia.steps.train import CURVE
-from unia.training import loop, objective
+from unia.training import loop
 from unia.training.loop import fit
 from unia.training.objective import Objective
 from unia.training.optimiser import build_optimiser, parameter_groups
@@ -110,7 +111,7 @@ def loop_optimiser(model: UniA, recipe: Recipe, plain: bool) -> torch.optim.Opti
 @contextmanager
 def plain() -> Iterator[None]:
     """The plain spelling, but its draws have the mean that the optimised step draws."""
-    with plainly(), patch.object(objective, "sample_mean", given_sample_mean):
+    with plainly(), patch.object(table, "sample_mean", given_sample_mean):
         yield
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -26,30 +27,32 @@ from benchmarks.par import unfold
 from benchmarks.report import Row, arguments, operations, publish, share
 from benchmarks.train_step import generated_batch
 from unia.config import load
+from unia.losses import batch, table
+from unia.losses.schedule import ActiveLosses
 from unia.model import backbone
 from unia.model.cam import multi_scale_cams
 from unia.model.network import UniA, build
 from unia.progress import say
+from unia.refine import pseudo_label
 from unia.refine.affinity import along, present_softmax, radius_mask, with_background
 from unia.refine.cam import combine
 from unia.refine.par import par_weights
 from unia.refine.resize import resize
 from unia.training import objective
 from unia.training.loop import make_step
-from unia.training.objective import Plan
 from unia.training.optimiser import build_optimiser, set_learning_rate
 
-PARTS = (
-    "multi_scale_cams",
-    "refined_labels",
-    "ptc",
-    "contrastive_affinity",
-    "radius_mask",
-    "sample_mean",
-    "distribution",
-    "segmentation",
-    "energy",
-)
+PARTS: dict[str, ModuleType] = {  # function -> the module that calls it
+    "multi_scale_cams": objective,
+    "refined_labels": pseudo_label,
+    "ptc": table,
+    "contrastive_affinity": table,
+    "radius_mask": table,
+    "sample_mean": table,
+    "distribution": table,
+    "segmentation": table,
+    "energy": table,
+}
 DRAWS = 50
 CHEAP = 5.0  # seconds of a step that is worth running again to warm up
 CPU = torch.device("cpu")
@@ -72,12 +75,12 @@ def main() -> None:
     set_learning_rate(optimiser, 0, recipe.train)
     images, labels = generated_batch(recipe.train.batch, recipe.train.crop, classes)
     names = frozenset(type(recipe.losses).model_fields)
-    plan = Plan(active=names, mutual=frozenset({"affinity", "distribution", "segmentation"}), late=True)
+    active = ActiveLosses(names, frozenset({"affinity", "distribution", "segmentation"}), late=True)
     step = make_step(model, recipe, optimiser, CPU)
     state = {key: value.clone() for key, value in model.state_dict().items()}
 
     def run() -> dict[str, Tensor]:
-        return step(images, labels, int(labels.sum(1).max()), plan)
+        return step(images, labels, int(labels.sum(1).max()), active)
 
     say(f"{recipe.model.backbone}, batch {len(images)}, crop {recipe.train.crop}: warming up")
     start = time.perf_counter()
@@ -134,7 +137,7 @@ def equal(values: dict[str, dict[str, float]]) -> list[Row]:
 
 @contextmanager
 def by_part(model: UniA, optimiser: torch.optim.Optimizer) -> Iterator[Seconds]:
-    """Seconds of forward, backward, optimiser and each of PARTS, as `unia.training.objective` calls them."""
+    """Seconds of forward, backward, optimiser and each of PARTS."""
     seconds: Seconds = defaultdict(float)
     inside: list[str] = []
 
@@ -153,7 +156,9 @@ def by_part(model: UniA, optimiser: torch.optim.Optimizer) -> Iterator[Seconds]:
 
         return call
 
-    patches = [patch.object(objective, name, watch(name, getattr(objective, name))) for name in PARTS]
+    patches = [
+        patch.object(module, name, watch(name, getattr(module, name))) for name, module in PARTS.items()
+    ]
     patches += [
         patch.object(model, "forward", watch("forward", model.forward)),
         patch.object(Tensor, "backward", watch("backward", Tensor.backward)),
@@ -171,15 +176,12 @@ def by_part(model: UniA, optimiser: torch.optim.Optimizer) -> Iterator[Seconds]:
 @contextmanager
 def plainly() -> Iterator[None]:
     """Meanwhile the step runs the plain spellings below."""
-    replaced: dict[str, Any] = {
-        "multi_scale_cams": plain_cams,
-        "refined_labels": plain_refined_labels,
-        "sample_mean": plain_sample_mean,
-        "radius_mask": radius_mask.__wrapped__,
-        "resize_by_matrix": plain_resize,
-    }
     with (
-        patch.multiple(objective, **replaced),
+        patch.object(objective, "multi_scale_cams", plain_cams),
+        patch.object(pseudo_label, "refined_labels", plain_refined_labels),
+        patch.object(table, "sample_mean", plain_sample_mean),
+        patch.object(table, "radius_mask", radius_mask.__wrapped__),
+        patch.object(batch, "resize_by_matrix", plain_resize),
         patch.object(backbone, "resize_by_matrix", plain_resize),
         sdpa_kernel(SDPBackend.MATH),  # attention spelled out
     ):

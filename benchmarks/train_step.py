@@ -13,11 +13,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.report import arguments, operations, publish, share, synchronise, timed
 from unia.config import load
+from unia.losses.schedule import ActiveLosses
 from unia.model.network import build
 from unia.model.precision import has_bf16
 from unia.recipe import Recipe
 from unia.training.loop import make_step
-from unia.training.objective import Plan
 from unia.training.optimiser import build_optimiser, set_learning_rate
 
 REFERENCE = 9.6e12 / 4  # operations for an image in the reference's step at ViT-B and crop 448
@@ -86,10 +86,10 @@ def prepare(recipe: Recipe, device: torch.device) -> tuple[Run, torch.Tensor]:
     step = make_step(model, recipe, optimiser, device)
     images, labels = generated_batch(recipe.train.batch, recipe.train.crop, CLASSES)
     losses = frozenset(type(recipe.losses).model_fields)
-    plan = Plan(active=losses, mutual=frozenset({"affinity", "distribution", "segmentation"}), late=True)
+    active = ActiveLosses(losses, frozenset({"affinity", "distribution", "segmentation"}), late=True)
     if device.type == "cuda":
         images, labels = images.pin_memory(), labels.pin_memory()
-    return lambda: step(images, labels, int(labels.sum(1).max()), plan), images
+    return lambda: step(images, labels, int(labels.sum(1).max()), active), images
 
 
 def show_profile(run: Run, device: torch.device) -> None:

@@ -8,8 +8,9 @@ import torch
 from test_objective import ALL, CPU, batch, network, plan, recipe
 from torch import Tensor
 
+from unia.refine.pseudo_label import PseudoLabels
 from unia.training import objective as module
-from unia.training.objective import Objective, PseudoLabels
+from unia.training.objective import Objective
 
 CAMS = {"ignored": 0.5, "background": 0.0, "one class": 1.0}
 """A constant CAM, and what the two thresholds of VOC (0.25 and 0.7) make of it everywhere."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from unia.data.samples import load_split
 from unia.data.stream import SampleStream
 from unia.errors import UserError
-from unia.training import objective
+from unia.losses import table
 from unia.training.objective import Objective
 from unia.training.processes import Processes
 from unia.training.watch import LIMIT, Watch
@@ -49,7 +49,7 @@ def test_divergence_names_iteration_loss_samples_and_the_last_good_state(
         calls += 1
         return logits.sum() * 0 + (value if calls in (9, 10) else 1)  # twice a step: auxiliary too
 
-    monkeypatch.setattr(objective, "classification", broken)
+    monkeypatch.setattr(table, "classification", broken)
     text = message(data, tmp_path / "train")
     stream = SampleStream(load_split(data, "train"), recipe().train)
     names = ", ".join(stream.sample(position).name for position in range(16, 20))

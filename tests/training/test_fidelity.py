@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from unia.config import load
+from unia.losses.schedule import ActiveLosses
 from unia.model.network import build
 from unia.recipe import Recipe
-from unia.training.objective import Objective, Plan
+from unia.training.objective import Objective
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -33,9 +34,9 @@ def losses(chosen: Recipe) -> dict[str, float]:
     images = torch.nn.functional.avg_pool2d(images, 9, 1, 4) * 9
     labels = torch.zeros(2, 20)
     labels[0, [3, 7]] = labels[1, 14] = 1
-    plan = Plan.at(10_000, chosen.losses, chosen.pseudo_label)
+    active = ActiveLosses.at(10_000, chosen.losses, chosen.pseudo_label)
     torch.manual_seed(2)
-    return {name: loss.item() for name, loss in objective(images, labels, 2, plan).items()}
+    return {name: loss.item() for name, loss in objective(images, labels, 2, active).items()}
 
 
 @pytest.mark.parametrize(

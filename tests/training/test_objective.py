@@ -7,13 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from unia.config import load
+from unia.losses import table
+from unia.losses.schedule import ActiveLosses
+from unia.losses.table import ENERGY_FACTOR, LOSSES
 from unia.model.cam import multi_scale_cams
 from unia.model.network import UniA, build
 from unia.recipe import Losses, Recipe
 from unia.training import objective as module
 from unia.training.loop import make_step
 from unia.training.noise import Noise
-from unia.training.objective import ENERGY_FACTOR, Objective, Plan
+from unia.training.objective import Objective
 from unia.training.optimiser import build_optimiser
 from unia.training.processes import Processes
 
@@ -59,10 +62,10 @@ def batch(count: int = 2) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def plan(*losses: str, mutual: bool = False) -> Plan:
+def plan(*losses: str, mutual: bool = False) -> ActiveLosses:
     active = frozenset(losses) or ALL
     switched = active & {"affinity", "distribution", "segmentation"} if mutual else frozenset()
-    return Plan(active, frozenset(switched), late=mutual)
+    return ActiveLosses(active, frozenset(switched), late=mutual)
 
 
 @pytest.mark.parametrize("mutual", [False, True])
@@ -151,6 +154,17 @@ def test_only_the_losses_of_the_plan_are_computed() -> None:
     assert objective(*batch(), 2, plan("ptc", "energy")).keys() == {"ptc", "energy"}
 
 
+def test_every_loss_of_params_yaml_is_computed_by_its_own_function() -> None:
+    assert LOSSES.keys() == Losses.model_fields.keys()
+    assert len(set(LOSSES.values())) == len(LOSSES)
+
+
+def test_a_loss_that_nothing_computes_is_no_other() -> None:
+    config = recipe()
+    with pytest.raises(KeyError, match="mystery"):
+        Objective(network(config), config, CPU)(*batch(), 2, plan("mystery"))
+
+
 def test_classification_needs_no_cams(monkeypatch: pytest.MonkeyPatch) -> None:
     config = recipe()
     monkeypatch.setattr(module, "multi_scale_cams", None)
@@ -179,7 +193,7 @@ def test_an_image_without_classes_is_all_background() -> None:
 
 def test_the_energy_carries_its_published_factor(monkeypatch: pytest.MonkeyPatch) -> None:
     config = recipe()
-    monkeypatch.setattr(module, "energy", lambda *_: torch.tensor(-3.0))
+    monkeypatch.setattr(table, "energy", lambda *_: torch.tensor(-3.0))
     objective = Objective(network(config), config, CPU)
     loss = objective(*batch(), 2, plan("energy"))["energy"]
     assert float(loss) == pytest.approx(-3e-7)
@@ -187,7 +201,7 @@ def test_the_energy_carries_its_published_factor(monkeypatch: pytest.MonkeyPatch
 
 
 def step_of(
-    accumulate: int, images: Tensor, labels: Tensor, active: Plan
+    accumulate: int, images: Tensor, labels: Tensor, active: ActiveLosses
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """(gradients, losses) of one step in so many parts."""
     config = recipe(**{"train.accumulate": accumulate, "train.batch": len(images)})
@@ -210,7 +224,7 @@ def test_identical_halves_in_two_parts_as_in_one() -> None:
 
 def test_what_parts_of_a_batch_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """Means over images are those of the whole; what a part counts itself is not (docs/training.md)."""
-    monkeypatch.setattr(module, "sample_mean", lambda mean, *_: mean.mean(2))  # nothing drawn
+    monkeypatch.setattr(table, "sample_mean", lambda mean, *_: mean.mean(2))  # nothing drawn
     config = recipe()
     objective = Objective(network(config), config, CPU)
     images, labels = batch(4)

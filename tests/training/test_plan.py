@@ -6,9 +6,9 @@ import pytest
 from tiny import prepared, run
 
 from unia.config import load
+from unia.losses.schedule import ActiveLosses
 from unia.recipe import Recipe
 from unia.steps.train import too_late
-from unia.training.objective import Plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,8 +17,8 @@ SEGMENTATION = {"segmentation", "energy"}
 
 
 def plan(recipe: Recipe, iteration: int) -> tuple[set[str], set[str], bool]:
-    found = Plan.at(iteration, recipe.losses, recipe.pseudo_label)
-    return set(found.active), set(found.mutual), found.late
+    found = ActiveLosses.at(iteration, recipe.losses, recipe.pseudo_label)
+    return set(found.names), set(found.mutual), found.late
 
 
 # (iteration, active, of these with the mutual label, late rule): around every switch of the recipe
@@ -69,7 +69,7 @@ def test_weight_zero_switches_a_loss_off() -> None:
 def test_few_plans_in_a_whole_run() -> None:
     """A recorded step is recorded once for each."""
     recipe = load(ROOT / "params.yaml").recipe("voc")
-    plans = {Plan.at(iteration, recipe.losses, recipe.pseudo_label) for iteration in range(20000)}
+    plans = {ActiveLosses.at(iteration, recipe.losses, recipe.pseudo_label) for iteration in range(20000)}
     assert len(plans) == 4
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from unia.config import load
+from unia.losses.schedule import ActiveLosses
 from unia.model.network import build
 from unia.training.loop import make_step
-from unia.training.objective import Plan
 from unia.training.optimiser import build_optimiser, set_learning_rate
 from unia.training.recorded import RecordedStep
 
@@ -34,13 +34,13 @@ def losses_of_steps() -> Tensor:
     step = make_step(model, recipe, optimiser, device)
     assert isinstance(step, RecordedStep)
     active = frozenset(type(recipe.losses).model_fields) - {"distribution"}
-    plan = Plan(active=active, mutual=frozenset({"affinity"}), late=True)
+    now = ActiveLosses(names=active, mutual=frozenset({"affinity"}), late=True)
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(20, 4, 3, 64, 64, generator=generator)
     labels = (torch.rand(20, 4, 20, generator=generator) < 0.1).float()
     rows = []
     for iteration in range(20):
         set_learning_rate(optimiser, 100 + iteration, recipe.train)
-        losses = step(images[iteration], labels[iteration], 4, plan)
+        losses = step(images[iteration], labels[iteration], 4, now)
         rows.append(torch.stack([losses[name].cpu() for name in sorted(losses)]))
     return torch.stack(rows)

@@ -15,8 +15,8 @@ from unia.data.normalise import denormalise
 from unia.data.samples import Sample, Split, load_split, write_label
 from unia.data.stream import SampleStream
 from unia.errors import UserError
+from unia.losses import table
 from unia.losses.segmentation import segmentation
-from unia.training import objective as module
 from unia.training.objective import Objective
 
 
@@ -65,7 +65,7 @@ def test_masks_take_the_place_of_pseudo_labels(monkeypatch: pytest.MonkeyPatch) 
         seen.append(label)
         return segmentation(logits, label)
 
-    monkeypatch.setattr(module, "segmentation", kept)
+    monkeypatch.setattr(table, "segmentation", kept)
     for given in (None, masks):
         objective(images, labels, 2, plan("segmentation"), masks=given)
     assert not torch.equal(seen[0], masks)

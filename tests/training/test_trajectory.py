@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from trajectory import Difference, Golden, as_float64, differences, toy_recipe
 
+from unia.losses import table
+from unia.refine import pseudo_label
 from unia.refine.pseudo_label import cam_label, confident, token_label
-from unia.training import loop, objective
+from unia.training import loop
 
 pytestmark = [pytest.mark.golden, pytest.mark.slow]
 
@@ -116,7 +118,7 @@ def target_from_pixels() -> Iterator[None]:
     def resized(label: Tensor, size: tuple[int, int]) -> Tensor:
         return confident(pixels[0] if label.shape[1:] == size else label, size)
 
-    with patch.object(objective, "token_label", kept), patch.object(objective, "confident", resized):
+    with patch.object(pseudo_label, "token_label", kept), patch.object(table, "confident", resized):
         yield
 
 

@@ -19,12 +19,14 @@ from torch import Tensor
 
 from unia.config import load
 from unia.data.normalise import MEAN, STD
+from unia.losses import table
+from unia.losses.schedule import ActiveLosses
 from unia.model.checkpoint import from_reference, load_tensors, to_reference
 from unia.model.network import UniA, build
 from unia.recipe import Recipe
+from unia.refine.pseudo_label import PseudoLabels
 from unia.training import objective
 from unia.training.loop import make_step
-from unia.training.objective import Plan, PseudoLabels
 from unia.training.optimiser import build_optimiser, set_learning_rate
 
 Golden = Mapping[str, NDArray[Any]]
@@ -136,13 +138,13 @@ def differences(
     images, labels = _batches(golden, dtype)
     most = int(labels.sum(1).max())
     noise = Noise(recipe, device, dtype)
-    with patch.object(objective, "sample_mean", noise), _watched() as (made, targets):
+    with patch.object(table, "sample_mean", noise), _watched() as (made, targets):
         step = make_step(model, recipe, optimiser, device)
         for iteration, batch in enumerate(golden[f"{dataset}_batch"]):
             set_learning_rate(optimiser, iteration, recipe.train)
             noise.at(iteration)
-            plan = Plan.at(iteration, recipe.losses, recipe.pseudo_label)
-            losses = step(images[batch], labels[batch], most, plan)
+            active = ActiveLosses.at(iteration, recipe.losses, recipe.pseudo_label)
+            losses = step(images[batch], labels[batch], most, active)
             expected = _at(iteration, _below(f"{dataset}_", golden))
             found = [
                 *_losses(losses, expected),
@@ -245,7 +247,7 @@ def _watched() -> Iterator[tuple[list[PseudoLabels], list[Tensor]]]:
     """The pseudo labels that each part of a step makes, and the targets of its distribution loss."""
     made: list[PseudoLabels] = []
     targets: list[Tensor] = []
-    confident: Callable[..., Tensor] = vars(objective)["confident"]  # which a test may have spoilt
+    confident: Callable[..., Tensor] = vars(table)["confident"]  # which a test may have spoilt
 
     class Kept(PseudoLabels):
         def __init__(self, *arguments: Any):
@@ -256,7 +258,7 @@ def _watched() -> Iterator[tuple[list[PseudoLabels], list[Tensor]]]:
         targets.append(confident(*arguments))
         return targets[-1]
 
-    with patch.object(objective, "PseudoLabels", Kept), patch.object(objective, "confident", kept):
+    with patch.object(objective, "PseudoLabels", Kept), patch.object(table, "confident", kept):
         yield made, targets
 
 

@@ -4,7 +4,8 @@ UniA, IEEE TMM 2025 (arXiv 2404.08195); thresholds and PAR as in AFA (Ru et al.,
 In every label map 0 is background, c+1 is class c and 255 is ignored. Nothing here waits for the GPU.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unia.data.normalise import levels
+from unia.recipe import PseudoLabel
 from unia.refine.affinity import along, present_softmax, with_background
 from unia.refine.par import par_weights, refine
 from unia.refine.resize import resize
@@ -152,3 +154,80 @@ def confident(label: Tensor, size: tuple[int, int]) -> Tensor:
 def undo_normalisation(images: Tensor) -> Tensor:
     """Normalised images, B x 3 x H x W, back in [0, 1] and truncated to the 256 levels of 8 bits."""
     return levels(images).div_(255)
+
+
+class PseudoLabels:
+    """The label maps of a batch (B H W, or B h w for tokens), each computed when first asked for.
+
+    Labels are places 1..K among an image's own classes, 0 background, 255 ignored; see `named`.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        present: Tensor,
+        classes: Tensor,
+        affinity: Tensor,
+        grid: tuple[int, int],
+        cams: Callable[[], tuple[Tensor, Tensor]],
+        late: bool,
+        config: PseudoLabel,
+    ):
+        """images B 3 H W normalised; classes B K, the indices of each image's classes, of which those
+        count that are `present` (B K in {0, 1}); affinity B N N of the tokens of `grid`; `cams` makes CAM
+        and auxiliary CAM, B K H W; `late`: whether the late rule of mutual refinement holds."""
+        self.images, self.present, self.classes = images, present, classes
+        self.affinity, self.grid = affinity, grid
+        self.late, self.config = late, config
+        self._make_cams = cams
+
+    @cached_property
+    def auxiliary_tokens(self) -> Tensor:
+        """The two-threshold label of the auxiliary CAM, for tokens."""
+        return token_label(self._cams[1], self.present, self.grid, self.config.high, self.config.low)
+
+    @property
+    def refined(self) -> Tensor:
+        """The CAM's label refined by PAR."""
+        return self._refined[0]
+
+    @property
+    def affinity_refined(self) -> Tensor:
+        """The CAM's label, propagated by the affinity and refined by PAR."""
+        return self._refined[1]
+
+    @cached_property
+    def mutual(self) -> Tensor:
+        """Mutual complementing refinement of the CAM's, the refined and the affinity-refined label."""
+        return mutual(self.thresholded, self.refined, self.affinity_refined, self.late)
+
+    @cached_property
+    def thresholded(self) -> Tensor:
+        """The two-threshold label of the CAM."""
+        return cam_label(self._cams[0], self.present, self.config.high, self.config.low)
+
+    @cached_property
+    def _cams(self) -> tuple[Tensor, Tensor]:
+        return self._make_cams()
+
+    @cached_property
+    def _refined(self) -> tuple[Tensor, Tensor]:
+        config = self.config
+        return refined_labels(
+            self._cams[0],
+            self.present,
+            self.affinity,
+            undo_normalisation(self.images),
+            high=config.high,
+            low=config.low,
+            tokens=self.grid,
+            max_classes=self.classes.shape[1],
+            dilations=config.par_dilations,
+            iterations=config.par_iterations,
+        )
+
+    def named(self, label: Tensor) -> Tensor:
+        """B H W: the label map with the dataset's classes, 0 and 255 as they are."""
+        ids = F.pad(self.classes + 1, (1, 0))
+        known = label.clamp(max=ids.shape[1] - 1).flatten(1)
+        return torch.where(label == 255, label, ids.gather(1, known).view_as(label))

@@ -10,31 +10,20 @@ from unia.data.samples import Split, load_split
 from unia.data.stream import Positions, SampleStream, loader
 from unia.errors import UserError
 from unia.files import atomic
+from unia.losses.schedule import ActiveLosses
 from unia.model.checkpoint import Header, load_backbone, save_checkpoint
 from unia.model.network import UniA, build
 from unia.progress import say
-from unia.recipe import Recipe
+from unia.recipe import Losses, Recipe
 from unia.training.deterministic import use_deterministic
 from unia.training.faults import explained
 from unia.training.loop import Diverged, fit
-from unia.training.objective import Plan
 from unia.training.optimiser import build_optimiser
 from unia.training.processes import Processes, check_shares, joined
 from unia.training.state import Row, State, States, identity
 from unia.training.stop import Stopped
 
-CURVE = (
-    "iteration",
-    "lr",
-    "loss",
-    "classification",
-    "classification_aux",
-    "ptc",
-    "affinity",
-    "distribution",
-    "segmentation",
-    "energy",
-)
+CURVE = ("iteration", "lr", "loss", *Losses.model_fields)  # the columns of losses.csv
 Log = Callable[[int, Mapping[str, float]], None]
 
 
@@ -151,9 +140,9 @@ def _announce(
 
 def too_late(recipe: Recipe) -> list[str]:
     """The losses that have a weight, but begin to count when training is over."""
-    last = Plan.at(recipe.train.iterations - 1, recipe.losses, recipe.pseudo_label)
+    last = ActiveLosses.at(recipe.train.iterations - 1, recipe.losses, recipe.pseudo_label)
     weights = {name: getattr(recipe.losses, name).weight for name in type(recipe.losses).model_fields}
-    return [name for name, weight in weights.items() if weight > 0 and name not in last.active]
+    return [name for name, weight in weights.items() if weight > 0 and name not in last.names]
 
 
 def write(model: UniA, header: Header, rows: list[Row], out: Path) -> None:

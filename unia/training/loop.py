@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unia.errors import UserError
+from unia.losses.schedule import ActiveLosses
 from unia.model.network import UniA
 from unia.progress import track
 from unia.recipe import Recipe
 from unia.training.noise import Noise
-from unia.training.objective import Objective, Plan
+from unia.training.objective import Objective
 from unia.training.optimiser import set_learning_rate
 from unia.training.processes import Processes
 from unia.training.recorded import RecordedStep, Step
@@ -58,8 +59,8 @@ def fit(
         for iteration, (images, labels, *masks) in enumerate(progress or batches, start):
             rate = set_learning_rate(optimiser, iteration, config)
             noise.at(iteration)
-            plan = Plan.at(iteration, recipe.losses, recipe.pseudo_label)
-            losses = step(images, labels, max(1, int(labels.sum(1).max())), plan, *masks)
+            active = ActiveLosses.at(iteration, recipe.losses, recipe.pseudo_label)
+            losses = step(images, labels, max(1, int(labels.sum(1).max())), active, *masks)
             watch.see(iteration, losses)
 
             done = iteration + 1
@@ -89,7 +90,7 @@ def make_step(
     noise: Noise | None = None,
     processes: Processes | None = None,
 ) -> Step:
-    """The function (images, labels, most classes in one image, plan[, masks]) -> losses of one step.
+    """The function (images, labels, most classes in one image, active losses[, masks]) -> losses of one step.
 
     The batch is computed in `accumulate` parts, whose losses and gradients are averaged; each normalises
     its losses by its own counts. Of several `processes` each computes its share of the parts: part k is
@@ -103,14 +104,14 @@ def make_step(
     generators = noise.generators
 
     def step(
-        images: Tensor, labels: Tensor, max_classes: int, plan: Plan, /, *masks: Tensor
+        images: Tensor, labels: Tensor, max_classes: int, active: ActiveLosses, /, *masks: Tensor
     ) -> dict[str, Tensor]:
         optimiser.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for part, generator in enumerate(generators):
             own = slice(part, None, len(generators))
             own_masks = masks[0][own] if masks else None
-            losses = objective(images[own], labels[own], max_classes, plan, generator, own_masks)
+            losses = objective(images[own], labels[own], max_classes, active, generator, own_masks)
             losses["loss"] = objective.total(losses)
             (losses["loss"] / parts).backward()
             for name, loss in losses.items():
@@ -122,11 +123,11 @@ def make_step(
 
     if device.type == "cuda" and processes.count == 1:
         return RecordedStep(step, device, generators)
-    return lambda images, labels, max_classes, plan, *masks: step(
+    return lambda images, labels, max_classes, active, *masks: step(
         images.to(device, memory_format=torch.channels_last, non_blocking=True),
         labels.to(device, non_blocking=True),
         max_classes,
-        plan,
+        active,
         *(mask.to(device, non_blocking=True) for mask in masks),
     )
 

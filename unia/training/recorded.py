@@ -6,25 +6,25 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from unia.training.objective import Plan
+from unia.losses.schedule import ActiveLosses
 
 WARM_UP = 2  # steps of a kind that run as they are, so that every cache and buffer exists before recording
 
 
 class Step(Protocol):
-    """(images, labels, most classes in one image, plan[, masks]) -> losses."""
+    """(images, labels, most classes in one image, active losses[, masks]) -> losses."""
 
     def __call__(
-        self, images: Tensor, labels: Tensor, max_classes: int, plan: Plan, /, *masks: Tensor
+        self, images: Tensor, labels: Tensor, max_classes: int, active: ActiveLosses, /, *masks: Tensor
     ) -> dict[str, Tensor]: ...
 
 
 class RecordedStep:
     """Calls a step, from its third call of a kind on as a CUDA graph.
 
-    A kind is what shapes the computation: the plan, and the batch's largest number of present classes. The
-    batch must always have the same size, and masks or none. The losses returned are overwritten by the
-    next call.
+    One graph is recorded for each pair of active losses and largest number of classes in an image, since
+    these two give the tensors their shapes. The batch must always have the same size, and masks or none.
+    The losses returned are overwritten by the next call.
     """
 
     def __init__(self, step: Step, device: torch.device, generators: Sequence[torch.Generator] = ()):
@@ -32,16 +32,16 @@ class RecordedStep:
         self._step = step
         self._generators = generators
         self._device = device
-        self._seen: dict[tuple[Plan, int], int] = {}
-        self._graphs: dict[tuple[Plan, int], tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
+        self._seen: dict[tuple[ActiveLosses, int], int] = {}
+        self._graphs: dict[tuple[ActiveLosses, int], tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
         self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
         self._batch: tuple[Tensor, Tensor, list[Tensor]] | None = None  # where recorded steps read it
 
     def __call__(
-        self, images: Tensor, labels: Tensor, max_classes: int, plan: Plan, /, *masks: Tensor
+        self, images: Tensor, labels: Tensor, max_classes: int, active: ActiveLosses, /, *masks: Tensor
     ) -> dict[str, Tensor]:
-        kind = (plan, max_classes)
+        kind = (active, max_classes)
         if self._batch is None:
             own = images.to(self._device, memory_format=torch.channels_last)
             self._batch = own, labels.to(self._device), [mask.to(self._device) for mask in masks]
@@ -61,12 +61,12 @@ class RecordedStep:
         graph.replay()
         return losses
 
-    def _run(self, kind: tuple[Plan, int]) -> dict[str, Tensor]:
+    def _run(self, kind: tuple[ActiveLosses, int]) -> dict[str, Tensor]:
         assert self._batch is not None
         images, labels, masks = self._batch
         return self._step(images, labels, kind[1], kind[0], *masks)
 
-    def _run_aside(self, kind: tuple[Plan, int]) -> dict[str, Tensor]:
+    def _run_aside(self, kind: tuple[ActiveLosses, int]) -> dict[str, Tensor]:
         """As it is, but on the stream that records, as CUDA asks of what will be recorded."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
