@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from unia.files import read_json
+from unia.kinds import FINAL
 from unia.scores import scores
 
-FINAL = "seg_ms_crf"
 DOTS = {"cam": "o", "mutual": "D", "seg_ms": "|"}
 
 

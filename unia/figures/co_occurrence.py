@@ -9,8 +9,9 @@ from scipy.stats import spearmanr
 
 from unia.data.card import read_card
 from unia.files import read_json
+from unia.kinds import FINAL
 
-KINDS = {"cam": "o", "seg_ms_crf": "x"}
+MARKERS = {"cam": "o", FINAL: "x"}
 NAMED = 5  # the highest points, whose pairs are named
 
 Floats = NDArray[np.float64]
@@ -27,7 +28,7 @@ def co_occurrence(scores: Path, data: Path) -> Figure:
     figure = Figure(figsize=(6.5, 4.5), layout="constrained")
     axes = figure.subplots()
     named: list[tuple[float, float, str]] = []
-    for kind, marker in KINDS.items():
+    for kind, marker in MARKERS.items():
         if kind not in document["kinds"]:
             continue
         y = false_activation(np.array(document["kinds"][kind]["confusion"], dtype=np.float64))

@@ -8,14 +8,14 @@ from matplotlib.figure import Figure
 
 from unia.data.samples import load_split, read_image, read_mask, voc_palette
 
-KINDS = ("cam", "affinity", "mutual", "seg", "seg_ms")
+SHOWN = ("cam", "affinity", "mutual", "seg", "seg_ms")
 ROWS = 6
 
 
 def panel(data: Path, split: str, predictions: Path) -> Figure:
     """The first images of a split: image, ground truth, and each kind of prediction."""
     samples = load_split(data, split).samples[:ROWS]
-    kinds = [kind for kind in KINDS if (predictions / kind).is_dir()]
+    kinds = [kind for kind in SHOWN if (predictions / kind).is_dir()]
     colours = ListedColormap(np.frombuffer(voc_palette(), np.uint8).reshape(256, 3) / 255)
     figure = Figure(figsize=(1.6 * (2 + len(kinds)), 1.7 * len(samples)), layout="constrained")
     cells = figure.subplots(len(samples), 2 + len(kinds), squeeze=False)

@@ -9,9 +9,8 @@ import numpy as np
 
 from unia.columns import check_columns
 from unia.errors import UserError
+from unia.kinds import FINAL
 from unia.system import of_system
-
-FINAL = "seg_ms_crf"
 
 
 def image_miou(images: Path, kind: str = FINAL) -> dict[str, float]:

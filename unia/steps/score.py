@@ -13,7 +13,7 @@ from unia import sweep
 from unia.data.samples import Sample, Split, load_split
 from unia.errors import UserError
 from unia.files import atomic, read_json, write_json
-from unia.kinds import FROM_CRF, FROM_TRUTH, INFERRED, SEGMENTATIONS
+from unia.kinds import FINAL, FROM_TRUTH, INFERRED, SEGMENTATIONS
 from unia.progress import say
 from unia.scores import SIZES, Counts, hits, object_ious, union
 from unia.steps.parallel import for_each
@@ -35,7 +35,7 @@ def score(data: Path, split: str, predictions: Path, crf: Path, out: Path, image
     split has no masks.
     """
     about = _with_masks(data, split)
-    folders = {kind: predictions / kind for kind in INFERRED} | {FROM_CRF: crf}
+    folders = {kind: predictions / kind for kind in INFERRED} | {FINAL: crf}
     folders = {kind: path for kind, path in folders.items() if path.is_dir() or kind in SEGMENTATIONS}
     classes = len(about.classes)
     signals = Signals.of(predictions, about.samples, classes + 1)
@@ -172,7 +172,7 @@ def _about_predictions(predictions: Path, sums: Sums, signals: Signals | None) -
     path = predictions / "made_with.json"
     made_with = read_json(path) if path.is_file() else {}
     if "seg_ms" in made_with:
-        made_with[FROM_CRF] = made_with["seg_ms"]
+        made_with[FINAL] = made_with["seg_ms"]
     if sums.swept is not None:
         thresholds, miou = sweep.curve(sums.swept, sums.truth)
         found["thresholds"] = {"thresholds": thresholds.tolist(), "mIoU": miou.tolist()}

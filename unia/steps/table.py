@@ -20,7 +20,7 @@ from rich.text import Text
 
 from unia.errors import UserError
 from unia.files import read_json, write_json, write_text
-from unia.kinds import FROM_CRF, FROM_TRUTH, KINDS
+from unia.kinds import FINAL, FROM_TRUTH, KINDS
 from unia.scores import Counts, mean, scores, union
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _made_with(document: Mapping[str, Any], kind: str) -> dict[str, str]:
         "scales": " ".join(f"{scale:g}" for scale in about["scales"]),
         "mirrored": _yes(about["mirrored"]),
         "threshold": threshold + (" (chosen on ground truth)" if kind == FROM_TRUTH else ""),
-        "CRF": _yes(kind == FROM_CRF),
+        "CRF": _yes(kind == FINAL),
         "image labels": about["image_labels"],
     }
 
