@@ -8,8 +8,8 @@ from PIL import Image
 from spoilt import Case, accepted, again, refused, save, write
 from stored import COLOUR, COLOUR_ALPHA, GREY_ALPHA, write_png, write_tiff
 
-from unia.data.images import read
-from unia.data.samples import load_split, write_label
+from unia.data import images
+from unia.data.samples import Dataset, load_split, write_label
 from unia.recipe import ImagesData
 from unia.steps.download import download
 from unia.steps.prepare import prepare
@@ -21,6 +21,11 @@ LABELS = """image,split,labels,mask
 2.png,train,rose;tulip,
 3.png,val,rose,3m.png
 """
+
+
+def read(config: ImagesData) -> Dataset:
+    root = Path("bad")
+    return images.read(config, [root], root, root)
 
 
 def own() -> Path:
@@ -144,7 +149,7 @@ def test_the_separator_of_cells_is_found(separator: str, encoding: str) -> None:
     root = own()
     quoted = LABELS.replace("rose;tulip", '"rose;tulip"').replace("\n", f"{separator}\n")
     write(root, "labels.csv", quoted.replace(",", separator), encoding)
-    found = read(OWN, root)
+    found = read(OWN)
     assert not found.problems
     assert [sample.labels for sample in found.splits["train"]] == [(1,), (2,), (1, 2)]
     assert found.splits["val"][0].mask == root / "3m.png"
@@ -186,7 +191,7 @@ def test_accents_may_be_written_as_one_sign_or_as_two() -> None:
     one, two = "ros\u00e9", "rose\u0301"
     Image.new("RGB", (8, 6)).save(root / f"{one}.png")
     write(root, "labels.csv", f"{LABELS}{two}.png,train,{two},\n")
-    found = read(OWN.model_copy(update={"classes": ("rose", "tulip", one)}), root)
+    found = read(OWN.model_copy(update={"classes": ("rose", "tulip", one)}))
     assert not found.problems
     assert found.splits["train"][-1].labels == (3,)
     assert found.splits["train"][-1].image == root / f"{one}.png"
@@ -198,11 +203,11 @@ def test_a_table_of_another_system_is_read() -> None:
     (root / "more").mkdir()
     Image.new("RGB", (8, 6)).save(root / "more/4.png")
     write(root, "labels.csv", LABELS.replace("image,split", "Image, Split") + "more\\4.png,train,rose,\n")
-    found = read(OWN, root)
+    found = read(OWN)
     assert not found.problems
     assert found.splits["train"][-1].image == root / "more/4.png"
     again(root, "labels.csv", "..\\5.png,train,rose,\n")
-    (problem,) = read(OWN, root).problems
+    (problem,) = read(OWN).problems
     assert "must be a path below bad" in str(problem)
 
 

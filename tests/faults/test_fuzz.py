@@ -136,7 +136,11 @@ XML = b"<?xml version='1.0' encoding='utf-8'?><annotation><object><name>cat</nam
 
 READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
     "params.yaml": ("params.yaml", PARAMS.read_bytes, load),
-    "labels.csv": ("labels.csv", lambda: LABELS, lambda path: images.read(OWN, path.parent)),
+    "labels.csv": (
+        "labels.csv",
+        lambda: LABELS,
+        lambda path: images.read(OWN, [path.parent], path, path),
+    ),
     "a split's table": ("val.csv", a_split, lambda path: load_split(path.parent, "val")),
     "VOC's XML": ("a.xml", lambda: XML, lambda path: voc._annotated(path, voc.CLASSES)),
     "COCO's JSON": ("a.json", coco_json, read_coco),

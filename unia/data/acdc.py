@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unia.data import layout
+from unia.data.origins import given
 from unia.data.samples import Dataset, Problem, Sample, write_label
 from unia.data.tiles import tags, tiles
 from unia.errors import UserError
@@ -53,6 +54,16 @@ C_CAM_TEST = frozenset({
 """Patient and frame of the 25 volumes that C-CAM (Chen et al., CVPR 2022) tests on, by its own list."""
 
 T = TypeVar("T", bound=np.generic)
+
+
+def origins(key: str, config: AcdcData, source: Path | None, folder: Path) -> list[Path]:
+    """The user's archive or folder; UserError where none is named."""
+    if source is None:
+        raise UserError(
+            f"{key}: ACDC needs registration: get it from humanheart-project.creatis.insa-lyon.fr "
+            "and name its archive or folder here"
+        )
+    return given(source)
 
 
 def read(config: AcdcData, roots: Sequence[Path], folder: Path, final: Path) -> Dataset:

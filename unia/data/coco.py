@@ -10,7 +10,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from unia.data import layout
+from unia.data import layout, official
+from unia.data.origins import fetched, given
 from unia.data.paint import Object, paint
 from unia.data.samples import Dataset, Problem, Sample, distinct_names, write_label
 from unia.errors import UserError
@@ -120,6 +121,11 @@ class _Picture:
     width: int
     objects: Sequence[Object]
     name: str
+
+
+def origins(key: str, config: CocoData, source: Path | None, folder: Path) -> list[Path]:
+    """The user's archives or folders, or the official archives, fetched into `folder`."""
+    return given(source) if source is not None else fetched(official.COCO, folder, config.mirrors)
 
 
 def read(config: CocoData, roots: Sequence[Path], masks: Path, final: Path) -> Dataset:

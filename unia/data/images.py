@@ -30,11 +30,20 @@ BEYOND = " "  # the column of cells beyond the last one; no name, since those ha
 BETWEEN = re.compile(r"[,|/+&]")  # what people write between labels instead of ;
 
 
-def read(config: ImagesData, root: Path) -> Dataset:
-    """The splits that the table names; train and val are needed.
+def origins(key: str, config: ImagesData, source: Path | None, folder: Path) -> list[Path]:
+    """The user's folder, which holds the table; UserError where it does not."""
+    assert source is not None  # the parameter must be given
+    if not (source / TABLE).is_file():
+        raise UserError(f"{key}: {source} holds no {TABLE}; see the chapter on own data")
+    return [source]
+
+
+def read(config: ImagesData, roots: Sequence[Path], folder: Path, final: Path) -> Dataset:
+    """The splits that the table in the first of `roots` names; train and val are needed.
 
     Raises UserError where there is no table, or it lacks a column; what is wrong with a row is a problem.
     """
+    root = roots[0]
     splits: dict[str, list[Sample]] = {"train": [], "val": []}
     problems = []
     rows = _rows(root / TABLE)

@@ -5,15 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from unia.data import acdc, coco, images, voc
 from unia.data.card import card
 from unia.data.checks import Checked, Duplicate, check
+from unia.data.kinds import KINDS
 from unia.data.notes import DISAGREEMENTS, DUPLICATES, notes
-from unia.data.samples import Dataset, Problem, write_dataset
+from unia.data.samples import Problem, write_dataset
 from unia.errors import UserError
 from unia.files import atomic, read_json, write_json
 from unia.progress import say
-from unia.recipe import AcdcData, CocoData, Data, ImagesData
+from unia.recipe import Data
 
 SHOWN = 20  # problems told at once
 PROBLEMS = "problems.csv"
@@ -36,7 +36,7 @@ def prepare(dataset: str, data: Data, raw: Path, out: Path) -> None:
             raise UserError(f"{root}: is gone since it was downloaded; delete {raw} and run the step again")
     with atomic(out) as folder:
         folder.mkdir()
-        found = _read(data, roots, folder, out)
+        found = KINDS[data.kind].read(data, roots, folder, out)
         checked = check(
             found,
             lambda p: folder / p.relative_to(out) if p.is_relative_to(out) else p,
@@ -60,17 +60,6 @@ def prepare(dataset: str, data: Data, raw: Path, out: Path) -> None:
         say(f"prepare {dataset}: {note}")
     if checked.problems:
         say(f"prepare {dataset}: left out for {_count(checked.problems)}, see {out / PROBLEMS}")
-
-
-def _read(data: Data, roots: Sequence[Path], folder: Path, out: Path) -> Dataset:
-    """What the dataset's reader finds; the files it makes lie in `folder` and are recorded below `out`."""
-    if isinstance(data, CocoData):
-        return coco.read(data, roots, folder, out)
-    if isinstance(data, AcdcData):
-        return acdc.read(data, roots, folder, out)
-    if isinstance(data, ImagesData):
-        return images.read(data, roots[0])
-    return voc.read(data, roots, folder, out)
 
 
 def _settle(dataset: str, data: Data, problems: Sequence[Problem], out: Path) -> None:
