@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -53,3 +55,25 @@ def test_another_lock_file_makes_another_environment() -> None:
     lock = (ENVS / "requirements.txt").read_bytes()
     name = hashlib.sha1(b"blob %d\0" % len(lock) + lock).hexdigest()
     assert re.findall("(?m)^# requirements.txt: (.*)$", SCRIPT.read_text()) == [name], "run `make lock`"
+
+
+LIGHT = ("yaml", "pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection")
+SMALL = ("filelock", "rich")  # that Snakemake does not bring itself
+
+
+def test_parameters_are_read_without_the_libraries_of_the_steps(tmp_path: Path) -> None:
+    """Those are for the rules' own environments (conda); what builds the graph may have a small one."""
+    imports = re.findall(r"^from unia.*$", (ROOT / "workflow/rules/common.smk").read_text(), re.MULTILINE)
+    assert len(imports) > 3
+    for name in (*LIGHT, *SMALL):
+        spec = find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        origin = Path(spec.origin)
+        place = origin.parent if origin.name == "__init__.py" else origin
+        (tmp_path / place.name).symlink_to(place)
+    loads = "from pathlib import Path\nprint(load(Path('params.yaml')).recipe('voc').model.backbone)"
+    code = f"import sys\nsys.path += {[str(tmp_path), str(ROOT)]}\n" + "\n".join([*imports, loads])
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("vit_base_patch16_224")

@@ -53,6 +53,17 @@ def stages_of(project: Project) -> set[Node]:
         }
 
 
+def test_overrides_leave_the_shell_strict(tmp_path: Path) -> None:
+    """Snakemake's own prefix stops a rule where a command of a pipe fails; ours takes its place."""
+    project = Project(tmp_path)
+    with (project.folder / "Snakefile").open("a") as file:
+        file.write('\n\nrule piped:\n    output: touch("piped")\n    shell: "false | true"\n')
+    for overrides, prefix in (((), "set"), (("--config", "size=full"), "UNIA_SET")):
+        done = project.run("snakemake", "--cores", "1", *overrides, "--", "piped")
+        assert done.returncode == 1, done.stdout
+        assert prefix in done.stdout
+
+
 @pytest.mark.parametrize("step", [step for step in STEPS if step not in WITHOUT_STAGE])
 def test_stages_follow_the_sections_that_their_step_reads(step: str) -> None:
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][step]

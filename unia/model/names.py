@@ -18,10 +18,11 @@ OTHERWISE = re.compile(r"_hybrid\(|block_fn=|attn_layer=|distilled=True")
 def known(name: str) -> str:
     """`name`, an architecture or `<architecture>.<weights>`; ValueError where timm has no such plain ViT.
 
-    What names a place (`hf-hub:...`, `local-dir:...`) is left to timm.
+    What names a place (`hf-hub:...`, `local-dir:...`) is left to timm; and every name where timm is not
+    installed, as in the environment of a Snakemake that gives each rule one of its own: the rule finds out.
     """
     architecture, _, weights = name.partition(".")
-    if ":" in name:
+    if ":" in name or find_spec("timm") is None:
         return name
     plain = {name for name, plain in architectures().items() if plain}
     if architecture not in plain:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
+
+sys.path.append(
+    workflow.basedir
+)  # where unia is installed in the environments of the rules alone (conda)
 
 from unia.config import dataset_of, load, settings_between
 from unia.errors import UserError
@@ -56,7 +61,8 @@ except UserError as error:
 
 if SETTINGS:
     ASSIGNED = shlex.quote("\n".join(SETTINGS)).replace("{", "{{").replace("}", "}}")
-    shell.prefix(f"export UNIA_SET={ASSIGNED}; ")
+    STRICT = "set -euo pipefail; "  # Snakemake's own prefix, which this one takes the place of
+    shell.prefix(f"{STRICT}export UNIA_SET={ASSIGNED}; ")
 
 
 # Before the machine's own squeue: what Snakemake reads of preempted jobs. And a random.py of the user's, in this
