@@ -225,9 +225,26 @@ def test_settings_between_there_and_back(tmp_path: Path) -> None:
     settings = settings_between(yaml.safe_load(TEXT), document)
     assert len(settings) == 10
     by_settings, by_file = load(FILE, settings), load(path)
-    assert by_settings.recipes == by_file.recipes
+    assert by_settings.runs == by_file.runs
+    for run in by_file.runs:
+        assert by_settings.recipe(run) == by_file.recipe(run)
     assert by_settings.run == by_file.run
     assert settings_between(document, document) == []
+
+
+def test_a_variant_that_nobody_runs_does_not_stop_a_dataset_that_it_does_not_suit() -> None:
+    """Its values may contradict the dataset's; a mistake in it is told all the same."""
+    patches_of_14 = [
+        "datasets.voc.model.backbone=vit_base_patch14_dinov2.lvd142m",
+        "datasets.voc.train.crop=448",
+        "datasets.voc.infer.crop=504",  # the variant small_backbone has patches of 16
+    ]
+    params = load(FILE, patches_of_14)
+    assert params.recipe("voc").infer.crop == 504
+    with pytest.raises(UserError, match=r"infer\.crop: 504 .* no multiple of the ViT's patch: 16"):
+        params.recipe("voc/small_backbone/7")
+    with pytest.raises(UserError, match="did you mean 'heads'"):
+        load(FILE, [*patches_of_14, "variants.small_backbone.model.head=3"])
 
 
 def test_every_section_is_read_by_a_step() -> None:
@@ -322,6 +339,12 @@ def test_a_run_of_an_ablation_is_its_dataset_changed() -> None:
         params.recipe("shapes/no_energy/5")
 
 
+def recipes(setting: str) -> list[Recipe]:
+    """Those of all runs, in use or not."""
+    params = load(Path("params.yaml"), [setting])
+    return [params.recipe(run) for run in params.runs]
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -340,5 +363,5 @@ def test_a_run_of_an_ablation_is_its_dataset_changed() -> None:
 )  # fmt: skip
 def test_a_wrong_ablation_is_refused_by_its_key(setting: str, message: str) -> None:
     with pytest.raises(UserError, match=message.replace("?", r"\?")) as caught:
-        load(Path("params.yaml"), [setting])
+        recipes(setting)
     assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ import os
 import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +30,10 @@ SIZES = ("full", "small")
 EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+|[-+]?\d+\.\d*[eE]\d+")  # numbers to Python, text to YAML 1.1
 
 
+class Contradiction(UserError):
+    """Values that are each right alone, and contradict each other."""
+
+
 class Params:
     """params.yaml as a whole: the merged and validated recipe of each dataset."""
 
@@ -39,25 +44,35 @@ class Params:
         self._check_top_level()
         self.size: str = document["size"]
         self.run: list[str] = document["run"]
-        self.recipes: dict[str, Recipe] = {name: self._recipe(name) for name in document["datasets"]}
+        self.datasets: tuple[str, ...] = tuple(document["datasets"])
+        self._recipes: dict[str, Recipe] = {name: self._recipe(name) for name in self.datasets}
         self.ablations: dict[str, Ablation] = {name: self._ablation(name) for name in document["ablations"]}
-        for name in document["datasets"]:  # what is not in use now too: a typo waits for nobody
-            for size in SIZES:
-                self._recipe(name, size)
-        for variant in document["variants"]:
-            self._recipe(f"{next(iter(document['datasets']))}/{variant}/0")
-        for run in self.ablation_runs():
-            self.recipes[run] = self._recipe(run)
+        self.runs: tuple[str, ...] = (*self.datasets, *self.ablation_runs())
+        self._check_unused()
 
     def recipe(self, run: str) -> Recipe:
-        """The recipe of a run; UserError names the known ones otherwise."""
-        try:
-            return self.recipes[run]
-        except KeyError:
-            known = ", ".join(self._document["datasets"])
+        """The recipe of a run; UserError where there is none, or where its values contradict each other."""
+        if run not in self.runs:
+            known = ", ".join(self.datasets)
             if "/" in run:
                 known = "<dataset>/<variant>/<seed> with those of `ablations`"
-            raise UserError(f"no dataset or run {run!r} in {self._where}; there are: {known}") from None
+            raise UserError(f"no dataset or run {run!r} in {self._where}; there are: {known}")
+        if run not in self._recipes:
+            self._recipes[run] = self._recipe(run)
+        return self._recipes[run]
+
+    def _check_unused(self) -> None:
+        """UserError for a mistake in what may not be in use: a variant, the other size, an ablation.
+
+        An unknown key or a wrong value is told at once. Values that contradict each other are told when the
+        run is asked for: a variant may suit other datasets, or other crops, than those in use.
+        """
+        runs = [(name, size) for name in self.datasets for size in SIZES]
+        runs += [(f"{self.datasets[0]}/{variant}/0", self.size) for variant in self._document["variants"]]
+        runs += [(run, self.size) for run in self.ablation_runs()]
+        for run, size in runs:
+            with suppress(Contradiction):
+                self._recipe(run, size)
 
     def ablation(self, dataset: str) -> Ablation:
         """The ablation of `dataset`; UserError where params.yaml has none."""
@@ -105,7 +120,9 @@ class Params:
         try:
             recipe = Recipe.model_validate(_tuples(merged))
         except ValidationError as error:
-            raise UserError(self._explain(error, layers)) from None
+            problems = error.errors()
+            between = all(p["type"] == "value_error" and isinstance(p["input"], Mapping) for p in problems)
+            raise (Contradiction if between else UserError)(self._explain(error, layers)) from None
         self._check_sources(recipe, layers)
         return recipe
 

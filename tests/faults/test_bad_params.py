@@ -16,7 +16,7 @@ from unia.classes import class_names
 from unia.config import Params, load
 from unia.data import acdc, coco, shapes, voc
 from unia.errors import UserError
-from unia.recipe import SECTIONS, Losses
+from unia.recipe import SECTIONS, Losses, Recipe
 
 FILE = Path(__file__).parents[2] / "params.yaml"
 
@@ -138,7 +138,7 @@ CONTRADICTIONS = [
     ("datasets.acdc.train.crop=224", "train.crop: 224 times the scale 0.75 is 168, no multiple of"),
     ("datasets.shapes.model.vit.img_size=62", "vit: patch_size: 5 must divide img_size: 62"),
     ("datasets.shapes.model.vit.num_heads=5", "vit: num_heads: 5 must divide embed_dim: 96"),
-    ("small.model.vit.num_heads=5", "small.model.vit: num_heads: 5 must divide embed_dim: 96"),
+    ("size=small & small.model.vit.num_heads=5", "small.model.vit: num_heads: 5 must divide embed_dim: 96"),
     ("recipe.model.backbone=vit_bse_patch16_224", "name; did you mean 'vit_base_patch16_224'? (it is"),
     ("recipe.model.backbone=resnet50", "recipe.model.backbone: timm has no plain vision transformer of this"),
     (
@@ -186,10 +186,16 @@ CONTRADICTIONS = [
 ]  # fmt: skip
 
 
+def recipes(settings: list[str]) -> list[Recipe]:
+    """Those of all runs, in use or not."""
+    params = load(FILE, settings)
+    return [params.recipe(run) for run in params.runs]
+
+
 @pytest.mark.parametrize(("setting", "reason"), CONTRADICTIONS)
 def test_contradictions(setting: str, reason: str) -> None:
     with pytest.raises(UserError) as caught:
-        load(FILE, [setting])
+        recipes(setting.split(" & "))
     message = str(caught.value)
     assert reason in message
     assert "\n" not in message

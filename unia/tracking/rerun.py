@@ -61,7 +61,7 @@ def unrecorded(step: Receipt, recipe: Mapping[str, Any]) -> list[str]:
         return []
     given = [value for option, value in pairwise(command) if option == "--set"]
     try:
-        if step["dataset"] not in _params(commit, []).recipes:
+        if step["dataset"] not in _params(commit, []).runs:
             whole = {section: recipe.get(section, {}) for section in ("data", *SECTIONS)}
             return ["size=full", *settings_between({}, {"datasets": {step["dataset"]: whole}})]
         committed = _params(commit, [*step["settings"], *given]).recipe(step["run"])

@@ -73,12 +73,22 @@ os.environ.update(
 )
 
 
+def recipe_of(run):
+    """A run's parameters. Ends all where they contradict each other: any other exception would be told with
+    Snakemake's own traceback.
+    """
+    try:
+        return PARAMS.recipe(run)
+    except UserError as error:
+        raise SystemExit(f"unia: {error}")
+
+
 def parameters(run, step):
     """All that the result of `step` depends on, in `run`: the sections of params.yaml that it and the steps before it
     read. Were it the step's own alone, a step before it that fails would leave an old result standing as up to date.
     """
     return {
-        name: getattr(PARAMS.recipe(run), name).model_dump(mode="json")
+        name: getattr(recipe_of(run), name).model_dump(mode="json")
         for name in behind(step)
     }
 
@@ -99,7 +109,7 @@ def looked_at(dataset):
     other exception would be told with Snakemake's own traceback.
     """
     try:
-        look(dataset, PARAMS.recipe(dataset).data, source_file(dataset))
+        look(dataset, recipe_of(dataset).data, source_file(dataset))
     except UserError as error:
         raise SystemExit(f"unia: {error}")
     return known(source_file(dataset))
@@ -108,7 +118,7 @@ def looked_at(dataset):
 @cache
 def weights(run):
     """The same of the file of weights that a run starts from; nothing where it names none."""
-    model = PARAMS.recipe(run).model
+    model = recipe_of(run).model
     if model.weights_file is None:
         return []
     try:
@@ -169,7 +179,7 @@ def made_otherwise(job):
     """Whether what lies there was made of other parameters or inputs, as its receipt tells."""
     return job.rule.name in STEPS and outdated(
         job.rule.name,
-        PARAMS.recipe(run_of(job.wildcards)),
+        recipe_of(run_of(job.wildcards)),
         Path(job.output[0]),
         {Path(file): input_hash(Path(file)) for file in job.input},
     )
@@ -210,6 +220,6 @@ Job.remove_existing_output = remove_output
 
 
 wildcard_constraints:
-    dataset="|".join(name for name in PARAMS.recipes if "/" not in name),
-    run="|".join(PARAMS.recipes),  # a dataset, or <dataset>/<variant>/<seed>
+    dataset="|".join(PARAMS.datasets),
+    run="|".join(PARAMS.runs),  # a dataset, or <dataset>/<variant>/<seed>
     split="train|val|test",
