@@ -247,6 +247,24 @@ def test_a_variant_that_nobody_runs_does_not_stop_a_dataset_that_it_does_not_sui
         load(FILE, [*patches_of_14, "variants.small_backbone.model.head=3"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "run", "told"),
+    [
+        (["recipe.infer.crop=512"], "voc", []),
+        (["recipe.infer.crop=512"], "acdc", [("recipe.infer.crop", "datasets.acdc.infer.crop")]),
+        (["recipe={infer: {crop: 512}}"], "acdc", [("recipe.infer.crop", "datasets.acdc.infer.crop")]),
+        (["datasets.acdc.infer.crop=512"], "acdc", []),
+        (["datasets.acdc.infer.crop=512", "size=small"], "acdc", [("datasets.acdc.infer.crop", "small.infer.crop")]),  # noqa: E501
+        (["recipe.train.batch=4"], "acdc", []),  # not what is asked about
+        (["recipe.infer.batch=4"], "shapes/full/1", [("recipe.infer.batch", "datasets.shapes.infer.batch")]),
+    ],
+)  # fmt: skip
+def test_a_setting_without_effect_is_found(
+    settings: list[str], run: str, told: list[tuple[str, str]]
+) -> None:
+    assert list(load(FILE, settings).without_effect(run, ["infer", "crf"])) == told
+
+
 def test_every_section_is_read_by_a_step() -> None:
     assert {section for sections in STEPS.values() for section in sections} == set(Recipe.model_fields)
 

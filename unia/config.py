@@ -37,7 +37,15 @@ class Contradiction(UserError):
 class Params:
     """params.yaml as a whole: the merged and validated recipe of each dataset."""
 
-    def __init__(self, document: Mapping[str, Any], lines: Mapping[tuple[str, ...], int], where: str):
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        lines: Mapping[tuple[str, ...], int],
+        where: str,
+        changed: Sequence[tuple[str, ...]] = (),
+    ):
+        """`document`: the file with the settings; `lines`: of its keys; `changed`: keys of the settings."""
+        self._changed = changed
         self._document = document
         self._lines = lines
         self._where = where
@@ -73,6 +81,18 @@ class Params:
         for run, size in runs:
             with suppress(Contradiction):
                 self._recipe(run, size)
+
+    def without_effect(self, run: str, sections: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """(key of a setting, key that wins over it in `run`), of settings in `sections` of a recipe."""
+        layers = list(self._layers(run, self.size))
+        for key in self._changed:
+            set_in = next((number for number, layer in enumerate(layers) if key[: len(layer)] == layer), None)
+            if set_in is None or (below := key[len(layers[set_in]) :])[:1] not in [(s,) for s in sections]:
+                continue
+            above = [(*layer, *below) for layer in layers[set_in + 1 :]]
+            winning = [other for other in above if _holds(self._document, other)]
+            if winning:
+                yield ".".join(key), ".".join(winning[-1])
 
     def ablation(self, dataset: str) -> Ablation:
         """The ablation of `dataset`; UserError where params.yaml has none."""
@@ -295,9 +315,11 @@ def load(path: Path, settings: Sequence[str] = ()) -> Params:
     if not isinstance(document, Mapping):
         raise UserError(f"{path}: must be a mapping with {', '.join(TOP)}")
     merged: Mapping[str, Any] = document
+    changes: Mapping[str, Any] = {}
     for setting in settings:
-        merged = overlay(merged, _setting(setting))
-    return Params(merged, lines, str(path))
+        merged, changes = (overlay(below, _setting(setting)) for below in (merged, changes))
+    changed = [tuple(setting.partition("=")[0].split(".")) for setting in settings_between({}, changes)]
+    return Params(merged, lines, str(path), changed)
 
 
 def dataset_of(run: str) -> str:

@@ -15,7 +15,7 @@ from unia.config import Params, load, settings_between
 from unia.errors import UserError
 from unia.files import alone
 from unia.inherited import check_seen
-from unia.progress import log_to
+from unia.progress import log_to, say
 from unia.recipe import STEPS
 from unia.tracking.owned import keep_full, owned
 from unia.tracking.parents import lineage
@@ -111,6 +111,8 @@ def running(
     where something else lies there, or where it makes more, `made_too`; and where a trial would replace
     what was made in full.
     """
+    for key, winning in params.without_effect(name, STEPS[step]):
+        say(f"warning: {key} was set, but changes nothing of {name}, which has {winning}; set that instead")
     recipe = params.recipe(name).model_dump(mode="json")
     settings = {section: recipe[section] for section in STEPS[step]}
     outputs = out if isinstance(out, Mapping) else {"out": out}
