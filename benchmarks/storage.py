@@ -56,7 +56,11 @@ def main() -> None:
         checkpoint = Path(name) / "checkpoint.safetensors"
         torch.manual_seed(0)
         model = build(recipe.model, len(about.classes))
-        save_checkpoint(model, Header(recipe.model, about.classes, options.dataset, iteration=0), checkpoint)
+        save_checkpoint(
+            model,
+            Header(recipe.model, about.classes, options.dataset, 0, recipe.train.crop, None),
+            checkpoint,
+        )
         for count in options.images:
             place = Path(name) / str(count)
             write_val(place / "data", about.classes, repeated(about.samples, count))

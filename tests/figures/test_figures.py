@@ -131,7 +131,9 @@ def test_every_figure_is_drawn_and_names_its_run(tmp_path: Path, monkeypatch: py
     download("shapes", RECIPE.data, raw)
     prepare("shapes", RECIPE.data, raw, data)
     checkpoint = Path("checkpoint.safetensors")
-    save_checkpoint(network(), Header(RECIPE.model, CLASSES, "shapes", 1), checkpoint)
+    save_checkpoint(
+        network(), Header(RECIPE.model, CLASSES, "shapes", 1, RECIPE.train.crop, None), checkpoint
+    )
     infer(RECIPE.pseudo_label, RECIPE.infer, data, "val", checkpoint, out)
     crf(RECIPE.crf, data, "val", out, Path("crf"))
     score(data, "val", out, Path("crf"), Path("scores.json"), Path("images.csv"))

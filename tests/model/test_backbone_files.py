@@ -72,7 +72,9 @@ def test_a_backbone_starts_from_the_files_that_people_have(form: str, source: Un
 
 
 def test_a_backbone_starts_from_a_checkpoint_of_ours(source: UniA, tmp_path: Path) -> None:
-    save_checkpoint(source, Header(SMALL, ("a", "b", "c"), "shapes", 5), tmp_path / "own.safetensors")
+    save_checkpoint(
+        source, Header(SMALL, ("a", "b", "c"), "shapes", 5, 32, None), tmp_path / "own.safetensors"
+    )
     started = model(0)
     load_backbone(started, tmp_path / "own.safetensors")
     assert_started(started, source)

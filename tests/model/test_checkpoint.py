@@ -79,7 +79,7 @@ def test_a_reference_checkpoint_is_read(
 
 def test_there_and_back(tmp_path: Path) -> None:
     model, config = small_model(80), small_config()
-    header = Header(config, COCO, "coco", 1234)
+    header = Header(config, COCO, "coco", 1234, 448, None)
     checkpoint.save_checkpoint(model, header, tmp_path / "model.safetensors")
     assert checkpoint.read_header(tmp_path / "model.safetensors") == header
     loaded = checkpoint.load(tmp_path / "model.safetensors")
@@ -88,7 +88,7 @@ def test_there_and_back(tmp_path: Path) -> None:
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
-    header = Header(small_config(), COCO[:3], "voc", 5)
+    header = Header(small_config(), COCO[:3], "voc", 5, 448, 64)
     for name in ("first", "second"):
         checkpoint.save_checkpoint(small_model(3), header, tmp_path / name)
     checkpoint.save_checkpoint(small_model(3, seed=1), header, tmp_path / "other")

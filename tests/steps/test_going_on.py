@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder with 12 training images, and beside it an untrained checkpoint."""
     data = prepared(tmp_path_factory.mktemp("tiny"))
     split = load_split(data, "train")
-    header = Header(RECIPE.model, split.classes, "shapes", 0)
+    header = Header(RECIPE.model, split.classes, "shapes", 0, RECIPE.train.crop, None)
     save_checkpoint(start(RECIPE, split, None), header, data.parent / "checkpoint.safetensors")
     return data
 

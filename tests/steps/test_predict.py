@@ -54,15 +54,13 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(0)
     model = load(PARAMS, SETTINGS).recipe("shapes").model
     path = Path("checkpoint.safetensors")
-    save_checkpoint(build(model, len(CLASSES)), Header(model, CLASSES, "shapes", 1), path)
+    save_checkpoint(build(model, len(CLASSES)), Header(model, CLASSES, "shapes", 1, 32, None), path)
     return path
 
 
 def predict(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """`unia predict`, with the settings of these tests; its exit code."""
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    command = ["unia", "predict", *arguments, "--params", str(PARAMS), *settings]
-    monkeypatch.setattr(sys, "argv", command)
+    """`unia predict` in float32, as these tests infer; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["unia", "predict", *arguments, "--precision", "float32"])
     with pytest.raises(SystemExit) as exit:
         main()
     return int(exit.value.code or 0)
@@ -79,7 +77,9 @@ def test_a_folder_is_segmented_as_infer_does(checkpoint: Path, monkeypatch: pyte
     prepare("shapes", recipe.data, Path("raw.json"), Path("data"))
     infer(recipe.pseudo_label, recipe.infer, Path("data"), "val", checkpoint, Path("inferred"))
     folder = next(Path("raw").rglob("JPEGImages"))
-    assert predict(monkeypatch, str(folder), "--checkpoint", str(checkpoint), "--out", "out") == 0
+    scales = [part for scale in recipe.infer.scales for part in ("--scale", str(scale))]
+    arguments = (str(folder), "--checkpoint", str(checkpoint), "--out", "out", *scales)
+    assert predict(monkeypatch, *arguments) == 0
     found = predictions("out")
     assert len(found) == 7
     for path in Path("inferred/seg_ms").iterdir():
@@ -201,6 +201,37 @@ def tree(folder: str) -> dict[str, bytes]:
     }
 
 
+def test_the_checkpoint_says_at_what_scale(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever params.yaml says today, or another folder's: there may be none."""
+    photos("one")
+    arguments = ("photos", "--checkpoint", str(checkpoint), "--out", "out")
+    assert predict(monkeypatch, *arguments) == 0
+    written = json.loads(Path("out/predictions.json").read_text())["infer"]
+    assert written == {"crop": 32, "tile": None, "scales": [1.0, 1.25, 1.5], "precision": "float32"}
+    before = tree("out/masks")
+    Path("params.yaml").write_text("no parameters")
+    assert predict(monkeypatch, *arguments) == 0
+    assert tree("out/masks") == before
+    assert predict(monkeypatch, *arguments, "--scale", "1", "--scale", "0.7") == 1
+    assert "--scale 0.7: 32 pixels, at which the network was trained, become 22" in capsys.readouterr().err
+
+
+def test_a_network_of_tiles_sees_each_image_through_windows_as_large(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its header alone tells the two apart."""
+    photos("one", "two")
+    torch.manual_seed(0)
+    model = load(PARAMS, SETTINGS).recipe("shapes").model
+    tiles = Path("tiles.safetensors")
+    save_checkpoint(build(model, len(CLASSES)), Header(model, CLASSES, "shapes", 1, 32, 8), tiles)
+    for name, path in (("whole", checkpoint), ("tiles", tiles)):
+        assert predict(monkeypatch, "photos", "--checkpoint", str(path), "--out", name) == 0
+    assert tree("whole/uncertainty") != tree("tiles/uncertainty")
+
+
 def photos(*names: str) -> None:
     Path("photos").mkdir()
     for number, name in enumerate(names):
@@ -212,7 +243,7 @@ def of_seed(seed: int) -> str:
     torch.manual_seed(seed)
     model = load(PARAMS, SETTINGS).recipe("shapes").model
     path = Path(f"{seed}.safetensors")
-    save_checkpoint(build(model, len(CLASSES)), Header(model, CLASSES, "shapes", 1), path)
+    save_checkpoint(build(model, len(CLASSES)), Header(model, CLASSES, "shapes", 1, 32, None), path)
     return str(path)
 
 
@@ -235,8 +266,7 @@ def test_a_killed_run_leaves_no_table_and_is_made_good(
 ) -> None:
     """Killed while it writes one of its files, over older results: each file once."""
     photos("one", "two")
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    arguments = ["photos", "--checkpoint", of_seed(1), "--params", str(PARAMS), *settings]
+    arguments = ["photos", "--checkpoint", of_seed(1), "--precision", "float32"]
     assert predict(monkeypatch, "photos", "--checkpoint", of_seed(1), "--out", "fresh") == 0
     for written in (0, 1, 4):
         out = f"out{written}"
@@ -329,13 +359,3 @@ def test_an_overlay_colours_classes_only() -> None:
     np.testing.assert_array_equal(
         overlay(image, np.array([[0, 1]], np.uint8)), [[[100, 100, 100], [114, 50, 50]]]
     )
-
-
-def test_another_checkpoints_dataset_needs_naming(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Image.new("RGB", (20, 20)).save("one.png")
-    arguments = ("one.png", "--checkpoint", str(checkpoint), "--out", "out", "--dataset", "flowers")
-    assert predict(monkeypatch, *arguments) == 1
-    assert "no dataset or run 'flowers'" in capsys.readouterr().err
-    assert not Path("out").exists()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unia.steps.predictions import base_size
+from unia.model.windows import base_size
 
 
 @pytest.mark.parametrize("size", [(256, 216), (154, 224), (64, 64), (600, 30)])

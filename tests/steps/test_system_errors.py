@@ -59,7 +59,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     Path("own/labels.csv").write_text("\n".join(rows))
     model = load(Path("params.yaml"), SETTINGS).recipe("roses").model
     torch.manual_seed(0)
-    save_checkpoint(build(model, 1), Header(model, ("rose",), "roses", 1), CHECKPOINT)
+    save_checkpoint(build(model, 1), Header(model, ("rose",), "roses", 1, 32, None), CHECKPOINT)
     yield made
     shutil.rmtree(made)
 

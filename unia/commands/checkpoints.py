@@ -82,7 +82,8 @@ def import_checkpoint(
         dataset = dataset or named
     else:
         classes = load_split(data, "train").classes
-    step(file, dataset, params.recipe(dataset).model, classes, out)
+    recipe = params.recipe(dataset)
+    step(file, dataset, recipe.model, recipe.train.crop, classes, out)
 
 
 @checkpoint_app.command("export")

@@ -5,35 +5,33 @@ from typing import Annotated
 
 import typer
 
-from unia.commands.options import reads_params
-from unia.config import Params
+from unia.commands.options import Log
 from unia.files import alone
-from unia.recipe import AcdcData
+from unia.progress import log_to
+from unia.recipe import Precision
 
 app = typer.Typer()
+SCALES = (1.0, 1.25, 1.5)  # the published ones
 
 
 @app.command()
-@reads_params
 def predict(
-    params: Params,
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="One of our checkpoints (.safetensors).")],
     out: Annotated[Path, typer.Option("--out", help="A folder for masks, overlays and areas.")],
-    dataset: Annotated[
-        str | None,
-        typer.Option("--dataset", help="Whose section infer to read; by default the checkpoint's."),
+    scales: Annotated[
+        list[float] | None,
+        typer.Option("--scale", help="Of the size of training; by default 1, 1.25 and 1.5."),
     ] = None,
+    precision: Annotated[Precision, typer.Option("--precision", help="Of the network's passes.")] = "bf16",
+    log: Log = None,
 ) -> None:
     """Segment images: masks, overlays and uncertainty as PNG, classes and areas as JSON.
 
-    Images that can't be read are named, and all others done; the exit code is then 1.
+    All that it needs is in the checkpoint. Images that can't be read are named, and all others done; the exit
+    code is then 1.
     """
-    from unia.model.checkpoint import read_header
     from unia.steps.predict import predict as step
 
-    recipe = params.recipe(dataset or read_header(checkpoint).dataset)
-    data = recipe.data
-    tile = data.tile.side if isinstance(data, AcdcData) and data.tags == "tile" else None
-    with alone(out):
-        step(images, checkpoint, recipe.infer, tile, out)
+    with log_to(log), alone(out):
+        step(images, checkpoint, scales or SCALES, precision, out)

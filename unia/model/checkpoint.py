@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
+from unia.data.normalise import MEAN, STD
 from unia.errors import UserError
 from unia.files import atomic
 from unia.model.network import UniA, build
@@ -55,12 +56,14 @@ NESTED = 4  # mappings in one another, at most, in a file written by torch.save
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says of itself."""
+    """What a checkpoint says of itself: all that its network needs to segment an image."""
 
     model: Model
     classes: tuple[str, ...]  # foreground
     dataset: str
     iteration: int
+    crop: int  # side in pixels of the squares that it learned from
+    tile: int | None  # where these were tiles: a tile's side in pixels of the image
 
 
 def save_checkpoint(model: UniA, header: Header, out: Path) -> None:
@@ -70,6 +73,9 @@ def save_checkpoint(model: UniA, header: Header, out: Path) -> None:
         "classes": list(header.classes),
         "dataset": header.dataset,
         "iteration": header.iteration,
+        "crop": header.crop,
+        "tile": header.tile,
+        "normalisation": {"mean": MEAN, "std": STD},  # of RGB in 0..1; for readers other than unia
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic(out) as temporary:
@@ -83,7 +89,8 @@ def read_header(path: Path) -> Header:
         with safe_open(path, framework="pt") as file:
             described = json.loads((file.metadata() or {})["unia"])
         model = Model.model_validate(_tuples(described["model"]))
-        return Header(model, tuple(described["classes"]), described["dataset"], described["iteration"])
+        told = (described[key] for key in ("dataset", "iteration", "crop", "tile"))
+        return Header(model, tuple(described["classes"]), *told)
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
         if of_system(error):
             raise

@@ -91,6 +91,19 @@ class Windows:
 Network = UniA | Windows
 
 
+def base_size(image: Tensor, crop: int, tile: int | None, patch: int) -> tuple[int, int]:
+    """(height, width) that the network sees `image`, 3 H W, at: a square of side `crop`.
+
+    Where training saw tiles, a tile's area becomes that square, and the image keeps its shape: what it
+    shows is as large as in training. The size is then a multiple of 4 patches, so that scales in quarters
+    fit the patches too.
+    """
+    if tile is None:
+        return crop, crop
+    height, width = (4 * patch * max(1, round(side * crop / tile / (4 * patch))) for side in image.shape[-2:])
+    return height, width
+
+
 def as_trained(model: UniA, base: tuple[int, int], crop: int, tile: int | None) -> Network:
     """What computes images of the size `base`; where it learned on tiles, these became `crop` pixels wide."""
     return model if tile is None else Windows(model, crop, base)

@@ -24,14 +24,16 @@ from unia.recipe import Model
 COCO_CLASSES = tuple(coco.CATEGORIES.values())
 
 
-def import_checkpoint(path: Path, dataset: str, config: Model, classes: tuple[str, ...], out: Path) -> None:
-    """Write the reference checkpoint `path` (VOC or COCO form) as one of ours.
+def import_checkpoint(
+    path: Path, dataset: str, config: Model, crop: int, classes: tuple[str, ...], out: Path
+) -> None:
+    """Write the reference checkpoint `path` (VOC or COCO form) as one of ours, trained on squares of `crop`.
 
     Raises UserError for what is no plain state dict, or does not fit `config` and the classes.
     """
     model = build(config, len(classes))
     load_tensors(model, from_reference(read_state_dict(path)), str(path))
-    save_checkpoint(model, Header(config, classes, dataset, iteration=0), out)
+    save_checkpoint(model, Header(config, classes, dataset, iteration=0, crop=crop, tile=None), out)
 
 
 def official(path: Path) -> tuple[str, tuple[str, ...]]:

@@ -20,7 +20,7 @@ def evaluate(checkpoint: Path, dataset: str, recipe: Recipe, data: Path, split: 
     if checkpoint.suffix != ".safetensors":
         classes = load_split(data, split).classes
         imported = out / "checkpoint.safetensors"
-        import_checkpoint(checkpoint, dataset, recipe.model, classes, imported)
+        import_checkpoint(checkpoint, dataset, recipe.model, recipe.train.crop, classes, imported)
         checkpoint = imported
     infer(recipe.pseudo_label, recipe.infer, data, split, checkpoint, out / "predictions")
     crf(recipe.crf, data, split, out / "predictions", out / "crf")

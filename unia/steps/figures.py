@@ -19,13 +19,12 @@ from unia.figures.sizes import sizes
 from unia.figures.thresholds import thresholds
 from unia.figures.wrong_pixels import wrong_pixels
 from unia.files import atomic, read_json
-from unia.model.checkpoint import load
+from unia.model.checkpoint import load, read_header
 from unia.model.network import UniA
-from unia.model.windows import as_trained
+from unia.model.windows import as_trained, base_size
 from unia.progress import track
 from unia.recipe import Infer, PseudoLabel
 from unia.steps.infer import Images
-from unia.steps.predictions import base_size
 from unia.steps.table import confusion_figure
 
 SHOWN = 6  # images of a panel
@@ -76,6 +75,7 @@ def image_figures(
         raise UserError(f"{images}: scores no image; run the score step again")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load(checkpoint).to(device)
+    tile = read_header(checkpoint).tile
     items = Images(load_split(data, split))
     picked = {
         "chosen": (chosen(miou, SHOWN), "Images at even distances through the split"),
@@ -83,7 +83,7 @@ def image_figures(
     }
     drawn = {}
     for name, (names, seen) in picked.items():
-        rows = _rows(model, items, names, miou, labels, pseudo_label, config)
+        rows = _rows(model, items, names, miou, labels, pseudo_label, config, tile)
         drawn[name] = captioned(panels(rows), seen + ROW, of)
     return drawn
 
@@ -104,6 +104,7 @@ def _rows(
     labels: Mapping[str, Path],
     pseudo_label: PseudoLabel,
     config: Infer,
+    tile: int | None,
 ) -> list[Row]:
     device = next(model.parameters()).device
     places = {sample.name: place for place, sample in enumerate(items.split.samples)}
@@ -113,7 +114,7 @@ def _rows(
             raise UserError(f"{name}: was scored, but is not in the split; run the score step again")
         sample = items.split.samples[places[name]]
         _, image, present = items[places[name]]
-        base = base_size(image, config.crop, items.split.tile, model.backbone.patch)
+        base = base_size(image, config.crop, tile, model.backbone.patch)
         assert sample.mask is not None  # it has a score
         rows.append(
             Row(
@@ -122,7 +123,7 @@ def _rows(
                 read_image(sample.image),
                 read_mask(sample.mask),
                 maps(
-                    as_trained(model, base, config.crop, items.split.tile),
+                    as_trained(model, base, config.crop, tile),
                     image.to(device),
                     None if present is None else present.to(device),
                     base,

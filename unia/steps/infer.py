@@ -46,7 +46,8 @@ def infer(
     trained on other classes.
     """
     samples = load_split(data, split)
-    trained_on = read_header(checkpoint).classes
+    header = read_header(checkpoint)
+    trained_on = header.classes
     if trained_on != samples.classes:
         raise UserError(
             f"{checkpoint}: was trained on {len(trained_on)} classes ({', '.join(trained_on[:3])}, ...), "
@@ -72,7 +73,7 @@ def infer(
         writes: deque[Future[None]] = deque()
         progress = track(range(left), f"infer {split}")
         for batch in images:
-            for prediction in predict(model, batch, samples.tile, pseudo_label, config, device):
+            for prediction in predict(model, batch, header.tile, pseudo_label, config, device):
                 next(progress)
                 writes.append(pool.submit(_write, folder, prediction))
                 if len(writes) > WAITING:  # memory stays the same however many images there are

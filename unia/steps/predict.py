@@ -16,18 +16,17 @@ from unia.data.normalise import normalise, to_tensor
 from unia.data.samples import DEEP, distinct_names, image_endings, open_image, voc_palette, write_label
 from unia.errors import UserError
 from unia.files import names, sha256
-from unia.model.checkpoint import load, read_header
+from unia.model.checkpoint import Header, load, read_header
 from unia.model.network import UniA
 from unia.model.precision import passes
 from unia.model.segment import resized, scale_maps
 from unia.model.uncertainty import uncertainty
-from unia.model.windows import as_trained, exact_log_variance
+from unia.model.windows import as_trained, base_size, exact_log_variance
 from unia.progress import say, track
-from unia.recipe import Infer
+from unia.recipe import Infer, Precision
 from unia.refine.logits import logits_at
 from unia.refine.resize import resize
 from unia.steps.predict_folder import Replaced, replaced
-from unia.steps.predictions import base_size
 from unia.system import told
 
 PIXELS = 2**20  # labels of a larger image are decided at this size, far finer than the tokens, and enlarged
@@ -46,8 +45,10 @@ class Segmented:
     uncertainty: NDArray[np.float32] | None
 
 
-def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | None, out: Path) -> None:
-    """Segment images, and all images below folders, into `out`; `tile`: see `base_size`.
+def predict(
+    paths: Sequence[Path], checkpoint: Path, scales: Sequence[float], precision: Precision, out: Path
+) -> None:
+    """Segment images, and all images below folders, into `out`, at `scales` of the size of training.
 
     `out`/masks, overlays and uncertainty hold a PNG for each image, `out`/predictions.json classes and areas.
     Uncertainty goes from black to white, from the image's least to its largest value, which the JSON
@@ -58,6 +59,7 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
     """
     made = replaced(out, FOLDERS, TABLE)
     header = read_header(checkpoint)
+    config = _config(header, scales, precision)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load(checkpoint).to(device)
     pairs = list(_images(paths, out))
@@ -74,12 +76,12 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
             say(f"unia: {told(error) or error}")
             unread.append(path)
             continue
-        segmented = segment(model, image, config, tile)
+        segmented = segment(model, image, config, header.tile)
         _write(made, name, image, segmented)
         entries.append(_entry(path, name, segmented, header.classes))
     about = {
         "checkpoint": {"path": str(checkpoint), "sha256": sha256(checkpoint)},
-        "infer": config.model_dump(mode="json"),
+        "infer": {"crop": header.crop, "tile": header.tile, "scales": list(scales), "precision": precision},
         "classes": list(header.classes),
         "images": entries,
         "not_read": [str(path) for path in unread],
@@ -90,6 +92,19 @@ def predict(paths: Sequence[Path], checkpoint: Path, config: Infer, tile: int | 
             f"{len(unread)} of {len(found)} images could not be read, the others are in {out}: "
             f"{', '.join(map(str, unread))}"
         )
+
+
+def _config(header: Header, scales: Sequence[float], precision: Precision) -> Infer:
+    """How the network sees an image: as it learned. UserError for a scale that does not suit its patches."""
+    patch = header.model.patch or 1
+    for scale in scales:
+        side = int(header.crop * scale)
+        if side < patch or side % patch:
+            raise UserError(
+                f"--scale {scale:g}: {header.crop} pixels, at which the network was trained, become {side}, "
+                f"no multiple of its patches of {patch}"
+            )
+    return Infer(crop=header.crop, scales=tuple(scales), batch=1, precision=precision)
 
 
 def read(path: Path) -> Pixels:

@@ -16,7 +16,7 @@ from unia.model.network import UniA
 from unia.model.precision import passes
 from unia.model.segment import resized, scale_maps
 from unia.model.uncertainty import uncertainty
-from unia.model.windows import Network, as_trained, exact_log_variance
+from unia.model.windows import Network, as_trained, base_size, exact_log_variance
 from unia.recipe import Infer, PseudoLabel
 from unia.refine.affinity import affinity_label
 from unia.refine.logits import logits_at
@@ -55,19 +55,6 @@ def made_with(pseudo_label: PseudoLabel, config: Infer) -> dict[str, dict[str, A
         "seg_ms": segmentation | {"image_labels": "none"},
         "seg_ms_filtered": segmentation | {"image_labels": "predicted"},
     }
-
-
-def base_size(image: Tensor, crop: int, tile: int | None, patch: int) -> tuple[int, int]:
-    """(height, width) that the network sees `image`, 3 H W, at: a square of side `crop`.
-
-    Where training saw tiles, a tile's area becomes that square, and the image keeps its shape: what it
-    shows is as large as in training. The size is then a multiple of 4 patches, so that scales in quarters
-    fit the patches too.
-    """
-    if tile is None:
-        return crop, crop
-    height, width = (4 * patch * max(1, round(side * crop / tile / (4 * patch))) for side in image.shape[-2:])
-    return height, width
 
 
 def predict(

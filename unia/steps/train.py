@@ -48,7 +48,9 @@ def train(dataset: str, recipe: Recipe, data: Path, out: Path, log: Log) -> None
         states = States(out.with_name(f"{out.name}.state"), identity(recipe, data))
         model, rows = _train(dataset, recipe, split, states, processes, log)
         if processes.first:
-            write(model, Header(recipe.model, split.classes, dataset, recipe.train.iterations), rows, out)
+            config = recipe.train
+            header = Header(recipe.model, split.classes, dataset, config.iterations, config.crop, split.tile)
+            write(model, header, rows, out)
             states.finish(recipe.train.iterations, model, rows)
 
 
