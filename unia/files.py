@@ -49,9 +49,10 @@ def atomic(target: Path) -> Iterator[Path]:
 def resumed(target: Path, made_of: str, whole: bool = True) -> Iterator[Path]:
     """As `atomic`, for a folder that takes hours to fill: if the block fails, what it has finished stays.
 
-    Yield a folder that holds what an unfinished run `made_of` the same, a digest, has left; what is left
-    of any other is removed. The block writes each file in it atomically, and those alone that are not there.
-    Where it is not `whole`, the block fills a part, beside others: the folder stays unfinished.
+    Yield the unfinished folder of the fingerprint `made_of`. What an interrupted run of this fingerprint has
+    finished is still in it; unfinished folders of other fingerprints are removed. The block writes each file
+    atomically, and only those that are missing. With `whole` false the block fills a part of the folder, and
+    others fill the rest: the folder then stays unfinished.
     """
     unfinished = sibling(target, f".{target.name}.{made_of[:12]}.partial")
     with _naming(target):
@@ -111,7 +112,7 @@ def no_room(error: Exception) -> bool:
 
 @contextmanager
 def _naming(target: Path) -> Iterator[None]:
-    """An error of the system names `target`: a failed write knows no name, or that of a temporary file."""
+    """Raise errors of the system again with `target` as their file: write() itself names none."""
     try:
         yield
     except OSError as error:

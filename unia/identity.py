@@ -1,4 +1,4 @@
-"""What unfinished work is made of: a rerun goes on from what was left only where none of it has changed."""
+"""Fingerprints: an interrupted step goes on only where its inputs, parameters and code are unchanged."""
 
 import hashlib
 import json
@@ -16,23 +16,23 @@ def digest(*parts: str) -> str:
 
 
 def of_parameters(sections: Mapping[str, Any]) -> str:
-    """Of nested parameters, in whatever order."""
+    """The fingerprint of nested parameters; the order of their keys does not matter."""
     return digest(json.dumps(sections, sort_keys=True))
 
 
 def of_split(data: Path, split: str) -> str:
-    """Of a split of a prepared folder: its table holds the sha256 of every image and mask."""
+    """The fingerprint of a split of a prepared folder: its table holds the sha256 of every image and mask."""
     return digest(*(sha256(data / name) for name in ("dataset.json", f"{split}.csv")))
 
 
 def of_files(path: Path) -> str:
-    """Of the files below a folder, or of one file: name, size and time of writing; to read all takes long."""
+    """The fingerprint of a file, or of all files below a folder, by names, sizes and times alone."""
     stated = ((name, (path / name).stat()) for name in (names(path) if path.is_dir() else [""]))
     return digest(*(json.dumps((name, stat.st_size, stat.st_mtime_ns)) for name, stat in stated))
 
 
 def of_code(*parts: str) -> str:
-    """Of torch's version and the modules and packages `parts`, paths below unia."""
+    """The fingerprint of torch's version and of the modules and packages `parts`, paths below unia."""
     import torch  # takes seconds, and not all who ask for files' identity need it
 
     package = Path(unia.__file__).parent

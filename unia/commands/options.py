@@ -107,9 +107,9 @@ def running(
 ) -> Iterator[Run]:
     """Record a step of the run `name` in MLflow, with the sections of the recipe that it reads.
 
-    UserError where another process is making the same (those that compute one step together are one), and
-    where something else lies there, or where it makes more, `made_too`; and where a trial would replace
-    what was made in full.
+    Raises UserError if another process is writing this output (the processes of one training count as one),
+    if the output, or `made_too`, which the step writes as well, holds files that are not its own, and if a
+    trial would replace full results.
     """
     for key, winning in params.without_effect(name, STEPS[step]):
         say(f"warning: {key} was set, but changes nothing of {name}, which has {winning}; set that instead")

@@ -96,7 +96,7 @@ class Checked:
 
 
 def check(found: Dataset, locate: Callable[[Path], Path], refuse_duplicates: bool = False) -> Checked:
-    """Read every image and mask of `found`; `locate`: where a recorded path lies at the moment.
+    """Read every image and mask of `found`. `locate` maps a recorded path to where the file is now.
 
     With labels from masks, the samples returned carry them. A sample with any problem is not among
     `splits`; of one listed twice alike, one stays. A label without a pixel, and a mask's class without a

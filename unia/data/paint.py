@@ -27,8 +27,8 @@ def paint(
     """(the mask, height x width class ids; the classes of its objects). Later objects cover earlier ones.
 
     A crowd is painted as its class, skipped as if it weren't annotated, or ignored: its pixels are 255 and
-    it gives no label. So it is skipped too if an object of less than `min_area` pixels. Raises ValueError
-    for a segmentation that is none.
+    it gives no label. Objects of fewer than `min_area` pixels are skipped as well. Raises ValueError for a
+    segmentation that cannot be read.
     """
     mask = np.zeros((height, width), np.uint8)
     labels = set()

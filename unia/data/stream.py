@@ -60,7 +60,7 @@ class SampleStream(Dataset[tuple[Tensor, ...]]):
         return self.sample(places[0]) if places else None
 
     def close(self) -> None:
-        """Nothing more will be read: workers end when told to (SIGTERM), which till now they ignore."""
+        """End reading: from now on workers exit on SIGTERM, which until then they leave to their parent."""
         self._closed.fill_(True)
 
     def told_to_end(self, number: int, frame: FrameType | None) -> None:

@@ -25,7 +25,7 @@ class About:
 
 
 def about(run: str, split: str, checkpoint: Path) -> About:
-    """Of the checkpoint's file."""
+    """The run, the split and the sha256 of the file `checkpoint`."""
     return About(run, split, sha256(checkpoint))
 
 

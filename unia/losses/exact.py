@@ -8,9 +8,9 @@ from torch import Tensor
 def exact_filter(features: Tensor, values: Tensor) -> Tensor:
     """sum_j exp(-|f_i - f_j|^2 / 2) v_j: features B N d, values B N C -> B N C.
 
-    exp(-|f_i - f_j|^2 / 2) is exp(f_i.f_j - |f_j|^2 / 2) up to a factor of i: attention with a key bias,
-    but for its normalisation. One more key, whose kernel value is 1 for every query and whose value is 1
-    in a channel of its own, reads that normalisation back.
+    exp(-|f_i - f_j|^2 / 2) is exp(f_i.f_j - |f_j|^2 / 2) times a factor that depends on i alone: attention
+    with a key bias, which softmax normalises. To undo that, one more key has the kernel value 1 for every
+    query, and alone has a 1 in one more channel: that channel then holds 1 / normaliser, and we divide by it.
     """
     f = features - features.mean(1, keepdim=True)
     half = f.square().sum(-1, keepdim=True) / 2

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Uncertainty(nn.Module):
-    """Mean and log-variance of each token, and the features re-read through certain tokens only."""
+    """Mean and log-variance of each token, and the tokens after attention that damps uncertain ones."""
 
     def __init__(
         self, width: int, hidden: int, heads: int, pooling: int, mlp: tuple[int, int], separate_mean: bool

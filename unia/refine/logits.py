@@ -9,7 +9,7 @@ from unia.refine.resize import resize
 
 
 def logits_at(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Logits C+1 H W at `size`: each scale's map, C+1 h w, resized; over the scales the largest counts.
+    """Logits C+1 H W at `size`: each scale's map, C+1 h w, resized; the largest value over the scales.
 
     Image and mirror image were added before: enlarging is linear, so that is the same as adding after.
     """

@@ -159,7 +159,8 @@ def undo_normalisation(images: Tensor) -> Tensor:
 class PseudoLabels:
     """The label maps of a batch (B H W, or B h w for tokens), each computed when first asked for.
 
-    Labels are places 1..K among an image's own classes, 0 background, 255 ignored; see `named`.
+    Class numbers are local here: k is the k-th class that the image holds (0 is background, 255 ignored).
+    `named` turns them into the dataset's.
     """
 
     def __init__(

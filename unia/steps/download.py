@@ -14,7 +14,7 @@ from unia.steps.source import source_of
 def download(dataset: str, data: Data, out: Path) -> list[Content]:
     """Write `out`: kind, folders that hold the raw data, and the sha256 of what they came from; return that.
 
-    Generated or unpacked data goes into `out` without its ending; folders are used where they are.
+    Generated or unpacked data goes into the folder `out` without `.json`; folders are used in place.
     Raises UserError where the source is missing or cannot be fetched.
     """
     folder = out.with_suffix("")

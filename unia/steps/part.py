@@ -1,7 +1,7 @@
 """Parts of a step's work, for several machines at once.
 
-Each part finishes its own images in the folder that an interrupted run would leave; the step itself then
-finds them done. So what it writes, and its receipt, are those of a step that did it all.
+Each part writes its images to the unfinished folder that an interrupted run would leave. The last call,
+without a part, finds them finished and puts the folder in place: its output and receipt are a single job's.
 """
 
 import re

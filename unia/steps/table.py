@@ -213,7 +213,7 @@ def _signals(document: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _trivial(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document as if every class in turn had been predicted everywhere; no kinds without volumes."""
+    """The document as if each class in turn had been predicted everywhere; empty without volumes."""
     entry = next(iter(document["kinds"].values()))
     volumes, classes = entry.get("volumes", {}), document["classes"]
     truth = np.array(entry["confusion"]).sum(axis=1)

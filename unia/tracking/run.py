@@ -69,7 +69,7 @@ class Run:
             self._flush()
 
     def log_result(self, values: Mapping[str, float]) -> None:
-        """Log `values`, and show them on the run that this step lies below."""
+        """Log `values` on this step's run, and on its parent run."""
         self.log_metrics(values)
         points = _points(values, 0)
         self._put(lambda: self._send_metrics(self._parent, points))

@@ -89,7 +89,7 @@ def _outputs(step: Receipt, expected: Expected) -> Iterator[Finding]:
 
 
 def _inputs(step: Receipt, chain: Chain, expected: Expected) -> Iterator[Finding]:
-    """Does what a step used still come from the step that made it? Expect what no step made."""
+    """Find inputs that the step which makes them has written again since; expect files that no step makes."""
     for used in step["inputs"].values():
         path = Path(used["path"])
         if used["receipt"] is None:

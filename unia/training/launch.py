@@ -1,7 +1,7 @@
-"""The same command in several processes of this machine, by torchrun's own means; one of them speaks.
+"""The same command in several processes of this machine, started as torchrun does; only the first one prints.
 
-A process that fails leaves its message in the file that torchrun gives it. The others, which lose their
-fellow in the middle of a step, are ended; and the user reads one line.
+A process that fails writes its error to the file that torchrun gives it. The launcher then ends the other
+processes, and reports that one error.
 """
 
 import logging
@@ -24,7 +24,7 @@ from unia.errors import UserError
 from unia.steps.parallel import cores
 from unia.system import told
 
-PATIENCE = 20.0  # seconds to wait to be ended: so that the cause is known before its consequences
+PATIENCE = 20.0  # seconds that a process waits whose peer died, so that the peer's error is reported first
 GRACE = 60  # seconds to finish a step and save it
 GLANCE = 1.0  # seconds between two looks whether the launcher is there
 
@@ -68,7 +68,7 @@ def launch(processes: int) -> None:
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """In one of several processes: leave the message of a failure to the one that launched them."""
+    """In one of several processes, write a failure down for the launcher, and exit without printing it."""
     if launched():
         _end_with_launcher()
     try:

@@ -23,7 +23,7 @@ class Processes:
     device: torch.device
     rank: int = 0
     count: int = 1
-    _control: dist.ProcessGroup | None = None  # on the CPU, so that a word between them waits for no GPU
+    _control: dist.ProcessGroup | None = None  # on the CPU: control messages must not wait for the GPU
 
     @property
     def first(self) -> bool:

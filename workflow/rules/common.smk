@@ -26,7 +26,7 @@ from unia.tracking.owned import check_added, check_weights, keep_full
 
 
 def typed(value, written=None):
-    """What `--config` has changed of the values `written` comes as text where it is nested: read what it says."""
+    """`value` with nested texts read as YAML: Snakemake passes values that `--config` changes in a mapping as text."""
     if value == written or not isinstance(value, (dict, list, str)):
         return value
     if isinstance(value, dict):
