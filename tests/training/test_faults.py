@@ -16,9 +16,9 @@ from unia.data.samples import load_split
 from unia.data.stream import SampleStream
 from unia.errors import UserError
 from unia.losses import table
+from unia.training.nan_guard import LIMIT, NaNGuard
 from unia.training.objective import Objective
 from unia.training.processes import Processes
-from unia.training.watch import LIMIT, Watch
 
 NAN = float("nan")
 
@@ -60,7 +60,7 @@ def test_divergence_names_iteration_loss_samples_and_the_last_good_state(
 
 
 def test_watch_remembers_the_first_iteration_of_each_loss() -> None:
-    watch = Watch(Processes(torch.device("cpu")))
+    watch = NaNGuard(Processes(torch.device("cpu")))
     fine, bad = torch.tensor(1.0), torch.tensor(NAN)
     watch.see(0, {"ptc": fine, "loss": fine})
     assert watch.broken() is None

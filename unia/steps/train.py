@@ -19,7 +19,7 @@ from unia.training.deterministic import use_deterministic
 from unia.training.faults import explained
 from unia.training.loop import Diverged, fit
 from unia.training.optimiser import build_optimiser
-from unia.training.processes import Processes, check_shares, joined
+from unia.training.processes import Processes, check_shares, process_group
 from unia.training.state import Row, State, States, identity
 from unia.training.stop import Stopped
 
@@ -43,11 +43,11 @@ def train(dataset: str, recipe: Recipe, data: Path, out: Path, log: Log) -> None
     if recipe.train.supervision == "masks" and without:
         raise UserError(f"train.supervision: masks, but {without} images of {data}'s split train have none")
     use_deterministic(recipe.train.deterministic)
-    with joined() as processes:
+    with process_group() as processes:
         check_shares(recipe.train, processes.count)
         states = States(out.with_name(f"{out.name}.state"), identity(recipe, data))
         model, rows = _train(dataset, recipe, split, states, processes, log)
-        if processes.first:
+        if processes.is_main:
             config = recipe.train
             header = Header(recipe.model, split.classes, dataset, config.iterations, config.crop, split.tile)
             write(model, header, rows, out)
@@ -68,8 +68,8 @@ def _train(
     if saved is not None:
         saved.restore(model, optimiser)
         rows, done = saved.rows, saved.iteration
-    processes.copy_first(model.state_dict().values())
-    if processes.first:
+    processes.broadcast(model.state_dict().values())
+    if processes.is_main:
         _announce(dataset, recipe, split, model, processes, states, saved)
     for row in rows:
         log(int(row["iteration"]), {name: value for name, value in row.items() if name != "iteration"})
@@ -100,7 +100,7 @@ def _train(
             "or train with precision: float32"
         ) from None
     except Stopped as stopped:
-        if processes.first:
+        if processes.is_main:
             say(
                 f"train: stopped by {stopped.signal} at iteration {stopped.iteration} of "
                 f"{config.iterations}; the state is saved, run the step again to go on"

@@ -11,13 +11,13 @@ from unia.losses.schedule import ActiveLosses
 from unia.model.network import UniA
 from unia.progress import track
 from unia.recipe import Recipe
+from unia.training.cuda_graph import CUDAGraphStep, Step
+from unia.training.nan_guard import LIMIT, NaNGuard
 from unia.training.noise import Noise
 from unia.training.objective import Objective
 from unia.training.optimiser import set_learning_rate
 from unia.training.processes import Processes
-from unia.training.recorded import RecordedStep, Step
 from unia.training.stop import Stopped, stoppable
-from unia.training.watch import LIMIT, Watch
 
 Batches = DataLoader[tuple[Tensor, ...]]
 Log = Callable[[int, Mapping[str, float]], None]
@@ -52,22 +52,22 @@ def fit(
     by SIGTERM, SIGINT or SIGHUP, at the end of the step.
     """
     config = recipe.train
-    noise, watch = Noise(config, processes), Watch(processes)
+    noise, guard = Noise(config, processes), NaNGuard(processes)
     step = make_step(model, recipe, optimiser, processes.device, noise, processes)
-    progress = track(batches, "train") if processes.first else None
+    progress = track(batches, "train") if processes.is_main else None
     with stoppable() as stop:
         for iteration, (images, labels, *masks) in enumerate(progress or batches, start):
             rate = set_learning_rate(optimiser, iteration, config)
             noise.at(iteration)
             active = ActiveLosses.at(iteration, recipe.losses, recipe.pseudo_label)
             losses = step(images, labels, max(1, int(labels.sum(1).max())), active, *masks)
-            watch.see(iteration, losses)
+            guard.see(iteration, losses)
 
             done = iteration + 1
-            (asked,) = processes.largest([stop.signal])
+            (asked,) = processes.all_reduce_max([stop.signal])
             logged = done % config.log_every == 0 or done == config.iterations
             saved = done % config.save_every == 0 or done == config.iterations or asked
-            broken = watch.broken() if logged or saved else None
+            broken = guard.broken() if logged or saved else None
             if broken:
                 raise Diverged(*broken)
             if logged:
@@ -75,10 +75,10 @@ def fit(
                 if progress is not None:
                     log(done, {"lr": rate, **values})
                     progress.status(f"loss {values['loss']:.4f}")
-            if saved and processes.first:
+            if saved and processes.is_main:
                 save(done)
             if asked:
-                processes.largest([0])  # wait for the first, which saves
+                processes.all_reduce_max([0])  # wait for the first, which saves
                 raise Stopped(asked, done)
 
 
@@ -116,13 +116,13 @@ def make_step(
             (losses["loss"] / parts).backward()
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0) + loss.detach() / parts
-        processes.add_up(p.grad for p in model.parameters() if p.grad is not None)
+        processes.all_reduce_sum(p.grad for p in model.parameters() if p.grad is not None)
         zero_missing_gradients(model)
         optimiser.step()
         return sums
 
     if device.type == "cuda" and processes.count == 1:
-        return RecordedStep(step, device, generators)
+        return CUDAGraphStep(step, device, generators)
     return lambda images, labels, max_classes, active, *masks: step(
         images.to(device, memory_format=torch.channels_last, non_blocking=True),
         labels.to(device, non_blocking=True),
@@ -148,5 +148,5 @@ def zero_missing_gradients(model: UniA) -> None:
 def _read(losses: Mapping[str, Tensor], processes: Processes) -> dict[str, float]:
     """The losses of the whole batch, as numbers."""
     values = torch.stack(list(losses.values()))
-    processes.add_up([values])
+    processes.all_reduce_sum([values])
     return dict(zip(losses, values.tolist(), strict=True))

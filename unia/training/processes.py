@@ -26,18 +26,18 @@ class Processes:
     _control: dist.ProcessGroup | None = None  # on the CPU: control messages must not wait for the GPU
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """This process is the one that speaks, logs and writes."""
         return self.rank == 0
 
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over the processes."""
         if self.count > 1:
             pending = [dist.all_reduce(tensor, async_op=True) for tensor in tensors]
             for work in pending:
                 work.wait()
 
-    def largest(self, values: list[int]) -> list[int]:
+    def all_reduce_max(self, values: list[int]) -> list[int]:
         """The largest of the processes' values, place by place."""
         if self.count == 1:
             return values
@@ -45,7 +45,7 @@ class Processes:
         dist.all_reduce(word, dist.ReduceOp.MAX, group=self._control)
         return word.tolist()
 
-    def copy_first(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by the first process's."""
         if self.count > 1:
             for tensor in tensors:
@@ -63,7 +63,7 @@ def check_shares(config: Train, processes: int) -> None:
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
+def process_group() -> Iterator[Processes]:
     """This process among those that torchrun started (it sets RANK and its like), or alone.
 
     Raises UserError where there are fewer GPUs than processes on this machine.

@@ -19,7 +19,7 @@ class Step(Protocol):
     ) -> dict[str, Tensor]: ...
 
 
-class RecordedStep:
+class CUDAGraphStep:
     """Calls a step, from its third call of a kind on as a CUDA graph.
 
     One graph is recorded for each pair of active losses and largest number of classes in an image, since

@@ -9,15 +9,15 @@ from torch import Tensor
 from unia.config import load
 from unia.losses.schedule import ActiveLosses
 from unia.model.network import build
+from unia.training.cuda_graph import CUDAGraphStep
 from unia.training.loop import make_step
 from unia.training.optimiser import build_optimiser, set_learning_rate
-from unia.training.recorded import RecordedStep
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="records CUDA graphs: needs a GPU")
 def test_recorded_steps_train_as_plain_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = losses_of_steps()
-    monkeypatch.setattr("unia.training.recorded.WARM_UP", 10**9)
+    monkeypatch.setattr("unia.training.cuda_graph.WARM_UP", 10**9)
     plain = losses_of_steps()
     assert recorded[:, -1].min() > 0
     torch.testing.assert_close(recorded, plain, rtol=5e-3, atol=1e-4)
@@ -32,7 +32,7 @@ def losses_of_steps() -> Tensor:
     model = build(recipe.model, 20).to(device).train()
     optimiser = build_optimiser(model, recipe.train)
     step = make_step(model, recipe, optimiser, device)
-    assert isinstance(step, RecordedStep)
+    assert isinstance(step, CUDAGraphStep)
     active = frozenset(type(recipe.losses).model_fields) - {"distribution"}
     now = ActiveLosses(names=active, mutual=frozenset({"affinity"}), late=True)
     generator = torch.Generator().manual_seed(1)

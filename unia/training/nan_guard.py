@@ -15,7 +15,7 @@ NAMES = (*Losses.model_fields, "loss")
 NEVER = torch.iinfo(torch.int64).max
 
 
-class Watch:
+class NaNGuard:
     """Remembers for each loss the first iteration at which it was no number, or beyond LIMIT."""
 
     def __init__(self, processes: Processes):
@@ -31,7 +31,7 @@ class Watch:
 
     def broken(self) -> tuple[int, list[str]] | None:
         """The first iteration at which a loss of any process broke, and which did; None where none has."""
-        since = [-value for value in self._processes.largest((-self._since).tolist())]
+        since = [-value for value in self._processes.all_reduce_max((-self._since).tolist())]
         first = min(since)
         if first == NEVER:
             return None
