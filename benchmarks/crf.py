@@ -32,7 +32,7 @@ from unia.progress import track
 from unia.recipe import Crf
 from unia.refine.dense_crf import mean_field
 from unia.refine.logits import logits_at
-from unia.scores import confusion, mean, scores
+from unia.scores import confusion, scores
 from unia.steps.crf import crf, likely
 from unia.steps.parallel import cores
 
@@ -94,7 +94,7 @@ def compare(config: Crf, samples: Sequence[Sample], classes: int, logits: Logits
             top.append(float(probability.amax(0).mean()))
             matrices += [confusion(truth, found, classes - 1) for found in (reference, label)]
         step = over_cores(config, samples, classes, folder)
-    full, restricted = (100 * mean(scores(matrix).iou) for matrix in matrices)
+    full, restricted = (100 * scores(matrix).miou for matrix in matrices)
     count = len(samples)
     return {
         "classes": classes,

@@ -62,6 +62,11 @@ class Scores:
     pixel_accuracy: float  # correct pixels / all pixels
     mean_accuracy: float  # mean recall
 
+    @property
+    def miou(self) -> float:
+        """The mean IoU of the classes that the ground truth holds; NaN where it holds none."""
+        return mean(self.iou)
+
 
 def scores(matrix: Counts) -> Scores:
     """Every score of a confusion matrix, (C+1) x (C+1) counts."""
@@ -88,11 +93,13 @@ def object_ious(matrix: Counts) -> tuple[float, list[tuple[str, float]]]:
 
     The background counts in the mean, and is no object. NaN where no pixel is counted.
     """
-    iou = scores(matrix).iou
+    found = scores(matrix)
     share = matrix.sum(axis=1) / max(1, matrix.sum())
     objects = [k for k in range(1, len(matrix)) if share[k] > 0]
-    sized = [([size for size, least in SIZES.items() if share[k] >= least][-1], iou[k]) for k in objects]
-    return mean(iou), [(size, float(value)) for size, value in sized]
+    sized = [
+        ([size for size, least in SIZES.items() if share[k] >= least][-1], found.iou[k]) for k in objects
+    ]
+    return found.miou, [(size, float(value)) for size, value in sized]
 
 
 def mean(values: Floats) -> float:

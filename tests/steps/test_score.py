@@ -15,9 +15,10 @@ from small_split import CLASSES, KINDS, Small, make_small
 
 from unia.data.samples import read_mask, write_label
 from unia.errors import UserError
+from unia.figures.confusion import confusion_figure
 from unia.files import read_json, write_json
 from unia.steps.score import score
-from unia.steps.table import confusion_figure, show, summary, table
+from unia.steps.table import show, summary, table
 
 GROUPS = {"RV": [1], "Myo": [2], "LV": [3], "heart": [1, 2, 3]}
 

@@ -185,8 +185,9 @@ def score(
 
     Writes the confusion matrices of the split (JSON), and each image's hits and misses by class (CSV).
     """
+    from unia.figures.confusion import confusion_figure
     from unia.steps.score import score as step
-    from unia.steps.table import confusion_figure, summary
+    from unia.steps.table import summary
 
     inputs = {"data": data, "predictions": predictions, "crf": crf}
     with running("score", params, name, inputs, {"out": out, "images": images}, split) as run:

@@ -11,6 +11,7 @@ from unia.errors import UserError
 from unia.figures.about import About, captioned
 from unia.figures.bars import class_bars
 from unia.figures.co_occurrence import co_occurrence
+from unia.figures.confusion import confusion_figure
 from unia.figures.curves import learning_curves
 from unia.figures.maps import maps
 from unia.figures.panels import Row, panels
@@ -25,7 +26,6 @@ from unia.model.windows import as_trained, base_size
 from unia.progress import track
 from unia.recipe import Infer, PseudoLabel
 from unia.steps.infer import Images
-from unia.steps.table import confusion_figure
 
 SHOWN = 6  # images of a panel
 DPI = 150

@@ -11,7 +11,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -23,16 +23,13 @@ from unia.files import read_json, write_json, write_text
 from unia.kinds import FINAL, FROM_TRUTH, KINDS
 from unia.scores import Counts, mean, scores, union
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
-
-def table(scores: Path, out: Path) -> None:
-    """Write the CSV of a scores.json: percent, but for the confusion ratio; 3 decimals.
+def table(scored: Path, out: Path) -> None:
+    """Write the CSV of the scores.json `scored`: percent, but for the confusion ratio; 3 decimals.
 
     Means are over the classes of the ground truth; a class that it lacks has an empty cell.
     """
-    document = _read(scores)
+    document = _read(scored)
     rows = [_row(document, kind) for kind in KINDS if kind in document["kinds"]]
     trivial = _trivial(document)
     rows += [_row(trivial, kind) for kind in trivial["kinds"]]
@@ -45,12 +42,12 @@ def table(scores: Path, out: Path) -> None:
     write_text(out, text.getvalue())
 
 
-def metrics(scores: Path, out: Path) -> None:
-    """Write the mIoU of each kind of a scores.json, in percent: what `dvc metrics` compares (JSON)."""
-    document = _read(scores)
+def metrics(scored: Path, out: Path) -> None:
+    """Write the mIoU of each kind of the scores.json `scored`, in percent: what `dvc metrics` compares (JSON)."""
+    document = _read(scored)
     write_json(
         out,
-        {"mIoU": {kind: round(100 * mean_iou(_matrix(document, kind)), 3) for kind in document["kinds"]}},
+        {"mIoU": {kind: round(100 * scores(_matrix(document, kind)).miou, 3) for kind in document["kinds"]}},
     )
 
 
@@ -73,27 +70,6 @@ def show(path: Path, kinds: slice = slice(None)) -> Table:
     return shown
 
 
-def confusion_figure(scores: Path) -> "Figure":
-    """The confusion matrix of the kind of prediction with the best mIoU, each row in percent."""
-    from matplotlib.figure import Figure  # takes half a second
-
-    document = _read(scores)
-    kind = max(document["kinds"], key=lambda kind: mean_iou(_matrix(document, kind)))
-    matrix = _matrix(document, kind)
-    truth = matrix.sum(axis=1, keepdims=True)
-    percent = 100 * matrix / np.maximum(truth, 1)
-    names = ["background", *document["classes"]]
-    side = 2 + 0.22 * len(names)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes = figure.subplots()
-    drawn = axes.imshow(percent, vmin=0, vmax=100, cmap="Blues")
-    figure.colorbar(drawn, ax=axes, label="% of the true class", shrink=0.8)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7, parse_math=False)
-    axes.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{kind}, {document['dataset']} {document['split']}")
-    return figure
-
-
 def summary(path: Path) -> dict[str, float]:
     """`<kind>/mIoU` and the other means of a scores.json, as fractions: the metrics of its run."""
     document = _read(path)
@@ -102,11 +78,6 @@ def summary(path: Path) -> dict[str, float]:
         for name, value in _means(_matrix(document, kind)).items():
             found[f"{kind}/{name}"] = value
     return found
-
-
-def mean_iou(matrix: Counts) -> float:
-    """mIoU of a confusion matrix, a fraction."""
-    return mean(scores(matrix).iou)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -123,7 +94,7 @@ def _matrix(document: Mapping[str, Any], kind: str) -> Counts:
 def _means(matrix: Counts) -> dict[str, float]:
     found = scores(matrix)
     return {
-        "mIoU": mean(found.iou),
+        "mIoU": found.miou,
         "pixel_accuracy": found.pixel_accuracy,
         "mean_accuracy": found.mean_accuracy,
         "precision": mean(found.precision),
