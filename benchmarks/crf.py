@@ -27,14 +27,15 @@ from torch import Tensor
 from benchmarks.report import Row, arguments, publish
 from benchmarks.samples import write_val
 from unia.config import load
-from unia.data.samples import IGNORE, Sample, load_split, read_image, read_mask
+from unia.data.samples import Sample, load_split, read_image, read_mask
+from unia.labels import IGNORE
+from unia.parallel import cores
 from unia.progress import track
 from unia.recipe import Crf
 from unia.refine.dense_crf import mean_field
 from unia.refine.logits import logits_at
 from unia.scores import confusion, scores
 from unia.steps.crf import crf, likely
-from unia.steps.parallel import cores
 
 Label = NDArray[np.uint8]
 Maps = list[Tensor]

@@ -22,8 +22,8 @@ from unia.config import load
 from unia.data.normalise import normalise, to_tensor
 from unia.data.samples import Sample, Split, read_image
 from unia.data.stream import Positions, augmentation, loader
+from unia.parallel import cores
 from unia.recipe import Train
-from unia.steps.parallel import cores
 
 
 def main() -> None:

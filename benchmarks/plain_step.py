@@ -37,7 +37,7 @@ from unia.refine import pseudo_label
 from unia.refine.affinity import along, present_softmax, radius_mask, with_background
 from unia.refine.cam import combine
 from unia.refine.par import par_weights
-from unia.refine.resize import resize
+from unia.resize import resize
 from unia.training import objective
 from unia.training.loop import make_step
 from unia.training.optimiser import build_optimiser, set_learning_rate
@@ -201,7 +201,7 @@ def bf16_cams() -> Iterator[None]:
 
 
 def plain_resize(maps: Tensor, size: tuple[int, int], mode: str = "linear") -> Tensor:
-    """As `unia.refine.resize.resize_by_matrix`."""
+    """As `unia.resize.resize_by_matrix`."""
     how = "bilinear" if mode == "linear" else "bicubic"
     return F.interpolate(maps, size, mode=how, align_corners=False)
 

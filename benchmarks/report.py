@@ -22,7 +22,7 @@ from rich.table import Table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from unia.steps.parallel import cores
+from unia.parallel import cores
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 OUT = Path(__file__).with_name("out")  # figures and curves; not tracked

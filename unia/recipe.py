@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from unia.backbones import known
 from unia.classes import MOST as MOST_CLASSES
 from unia.classes import class_names
 from unia.errors import without_passwords
-from unia.model.names import known
 
 
 def _public(address: str) -> str:

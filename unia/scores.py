@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORE = 255
+from unia.labels import IGNORE
 
 Label = NDArray[np.uint8]
 """A label map H W: class ids, 255 for pixels that do not count."""

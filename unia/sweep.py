@@ -8,7 +8,8 @@ whose truth it is. `named[0]` counts all pixels, `hit[0]` those of the backgroun
 import numpy as np
 from numpy.typing import NDArray
 
-from unia.scores import IGNORE, Counts, Floats, Label
+from unia.labels import IGNORE
+from unia.scores import Counts, Floats, Label
 
 LEVELS = 20
 """Steps of a CAM's strength: thresholds are swept in steps of 0.05, as C-CAM does (CVPR 2022)."""

@@ -7,10 +7,10 @@ import timm
 import torch
 from program import unia
 
+from unia.backbones import FILES, architectures, known
 from unia.errors import UserError
 from unia.model import backbone
 from unia.model.backbone import Backbone
-from unia.model.names import FILES, architectures, known
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 OTHERS = {

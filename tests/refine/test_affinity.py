@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unia.refine.affinity import affinity_label, propagated, radius_mask
-from unia.refine.resize import resize
+from unia.resize import resize
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "affinity.npz"
 CPU = torch.device("cpu")

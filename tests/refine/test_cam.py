@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from unia.refine.cam import combine, normalise
-from unia.refine.resize import resize
+from unia.resize import resize
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -16,10 +16,10 @@ from benchmarks.crf import plain
 from unia.data.samples import Sample, load_split, read_image, read_mask
 from unia.data.shapes import draw
 from unia.errors import UserError
+from unia.parallel import for_each
 from unia.recipe import Crf
 from unia.refine.dense_crf import mean_field
 from unia.steps.crf import crf, likely
-from unia.steps.parallel import for_each
 
 CONFIG = Crf(
     iterations=10,

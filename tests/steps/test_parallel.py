@@ -9,7 +9,7 @@ import joblib
 import pytest
 
 from unia.data.samples import Sample
-from unia.steps.parallel import cores, for_each
+from unia.parallel import cores, for_each
 from unia.training import launch
 
 

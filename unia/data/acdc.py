@@ -29,8 +29,8 @@ from unia.data.origins import given
 from unia.data.samples import Dataset, Problem, Sample, write_label
 from unia.data.tiles import tags, tiles
 from unia.errors import UserError
+from unia.parallel import for_each
 from unia.recipe import AcdcData, Tile
-from unia.steps.parallel import for_each
 from unia.system import of_system
 
 CLASSES = ("RV", "Myo", "LV")

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from unia.data.checks import Checked, Disagreement, Seen
-from unia.data.samples import IGNORE, Dataset, Sample
+from unia.data.samples import Dataset, Sample
 from unia.files import read_json, sha256
+from unia.labels import IGNORE
 
 SIZES = 10  # the most frequent image sizes that are listed
 

@@ -15,7 +15,6 @@ from PIL import ExifTags, Image
 
 from unia.data.samples import (
     DEEP,
-    IGNORE,
     NAME,
     TOO_DEEP,
     Dataset,
@@ -26,8 +25,9 @@ from unia.data.samples import (
 )
 from unia.errors import UserError
 from unia.files import sha256
+from unia.labels import IGNORE
+from unia.parallel import cores
 from unia.progress import track
-from unia.steps.parallel import cores
 from unia.system import of_system, told
 
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height

@@ -16,9 +16,9 @@ from unia.data.paint import Object, paint
 from unia.data.samples import Dataset, Problem, Sample, distinct_names, write_label
 from unia.errors import UserError
 from unia.files import read_json
+from unia.parallel import FOR_WANT_OF_MEMORY, cores
 from unia.progress import track
 from unia.recipe import CocoData
-from unia.steps.parallel import FOR_WANT_OF_MEMORY, cores
 
 CATEGORIES = {
     1: "person",

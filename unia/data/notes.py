@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from unia.data.checks import Checked, Colour, Seen
-from unia.data.samples import IGNORE, Dataset, Sample
+from unia.data.samples import Dataset, Sample
+from unia.labels import IGNORE
 
 SHOWN = 3  # names in a line
 SCORED = ("val", "test")  # train is learned from its labels alone

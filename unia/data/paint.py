@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from unia.data.samples import IGNORE
+from unia.labels import IGNORE
 from unia.recipe import CocoData
 
 

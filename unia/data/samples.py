@@ -24,7 +24,6 @@ from unia.errors import UserError
 from unia.files import read_json, write_json
 from unia.system import of_system
 
-IGNORE = 255
 NAME = 200  # bytes of a sample's name; a file system takes 255, with all that is written around it
 FORMATS = (  # of the images in a folder; Pillow opens others, to say what they are, which it cannot decode
     *("AVIF", "BMP", "DIB", "FITS", "GIF", "JPEG", "JPEG2000", "MPO"),

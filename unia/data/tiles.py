@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from unia.data.samples import IGNORE
+from unia.labels import IGNORE
 from unia.recipe import Tile
 
 

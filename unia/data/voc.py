@@ -12,11 +12,12 @@ from scipy.io import loadmat
 
 from unia.data import layout, official
 from unia.data.origins import fetched, given
-from unia.data.samples import IGNORE, Dataset, Problem, Sample, write_label
+from unia.data.samples import Dataset, Problem, Sample, write_label
 from unia.errors import UserError
+from unia.labels import IGNORE
+from unia.parallel import for_each
 from unia.progress import track
 from unia.recipe import VocData
-from unia.steps.parallel import for_each
 from unia.system import of_system
 
 CLASSES = (

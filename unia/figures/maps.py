@@ -12,7 +12,7 @@ from unia.model.cam import multi_scale_cams
 from unia.model.segment import resized
 from unia.model.uncertainty import uncertainty
 from unia.model.windows import Network
-from unia.refine.resize import resize
+from unia.resize import resize
 
 Map = NDArray[np.float32]
 

@@ -6,6 +6,8 @@ Paper, section III-C (affinity diversification); method section 4.
 import torch
 from torch import Tensor
 
+from unia.labels import IGNORE
+
 TEMPERATURE = 0.5
 
 
@@ -24,12 +26,12 @@ def positive_pairs(token_label: Tensor, near: Tensor) -> Tensor:
     """bool B N N: near pairs of one label other than 255, the diagonal included."""
     label = token_label.flatten(1)
     equal = label[:, :, None] == label[:, None, :]
-    return equal & near & (label != 255)[:, :, None]
+    return equal & near & (label != IGNORE)[:, :, None]
 
 
 def affinity_label(token_label: Tensor, near: Tensor) -> Tensor:
     """int64 B N N: 1 same class, 0 different, 255 left out (far, or a token that is 255)."""
     label = token_label.flatten(1)
-    known = (label != 255)[:, :, None] & (label != 255)[:, None, :] & near
+    known = (label != IGNORE)[:, :, None] & (label != IGNORE)[:, None, :] & near
     equal = label[:, :, None] == label[:, None, :]
-    return torch.where(known, equal.long(), 255)
+    return torch.where(known, equal.long(), IGNORE)

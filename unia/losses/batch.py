@@ -10,7 +10,7 @@ from unia.losses.schedule import ActiveLosses
 from unia.model.network import Output
 from unia.recipe import Recipe
 from unia.refine.pseudo_label import PseudoLabels
-from unia.refine.resize import resize_by_matrix
+from unia.resize import resize_by_matrix
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unia.labels import IGNORE
 from unia.losses.exact import exact_filter
 from unia.losses.lattice import lattice_filter
 
@@ -30,7 +31,7 @@ def energy(
     """
     size = (int(images.shape[-2] * scale), int(images.shape[-1] * scale))
     images = F.interpolate(images, size, mode="nearest")
-    unknown = F.interpolate(label[:, None].to(images.dtype), size, mode="nearest") == 255
+    unknown = F.interpolate(label[:, None].to(images.dtype), size, mode="nearest") == IGNORE
     probability = F.interpolate(logits.softmax(1), size, mode="bilinear", align_corners=False)
     features = bilateral_features(images, sigma_rgb, sigma_xy * scale)
     result: Tensor = _Energy.apply(probability, features, unknown, filter)

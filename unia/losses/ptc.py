@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unia.labels import IGNORE
+
 
 def ptc(features: Tensor, token_label: Tensor) -> Tensor:
     """features B D h w, token_label B h w (class, 0 or 255) -> scalar.
@@ -24,7 +26,7 @@ def ptc(features: Tensor, token_label: Tensor) -> Tensor:
 def pairs(token_label: Tensor) -> tuple[Tensor, Tensor]:
     """(same, different), both bool B N N: the pairs of tokens that count, without 255 and the diagonal."""
     label = token_label.flatten(1)
-    known = label != 255
+    known = label != IGNORE
     count = known[:, :, None] & known[:, None, :]
     count &= ~torch.eye(label.shape[1], dtype=torch.bool, device=label.device)
     equal = label[:, :, None] == label[:, None, :]

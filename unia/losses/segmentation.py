@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from unia.refine.resize import resize_by_matrix
+from unia.labels import IGNORE
+from unia.resize import resize_by_matrix
 
 
 def segmentation(logits: Tensor, label: Tensor) -> Tensor:
@@ -11,9 +12,9 @@ def segmentation(logits: Tensor, label: Tensor) -> Tensor:
     size = (label.shape[-2], label.shape[-1])
     if logits.shape[-2:] != size:
         logits = resize_by_matrix(logits, size)
-    loss = F.cross_entropy(logits, label, ignore_index=255, reduction="none")
+    loss = F.cross_entropy(logits, label, ignore_index=IGNORE, reduction="none")
     background = label == 0
-    foreground = (label != 0) & (label != 255)
+    foreground = (label != 0) & (label != IGNORE)
     return 0.5 * _mean(loss, background) + 0.5 * _mean(loss, foreground)
 
 

@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from unia.errors import UserError
-from unia.refine.resize import resize_by_matrix
+from unia.resize import resize_by_matrix
 
 
 class Tokens(NamedTuple):

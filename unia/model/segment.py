@@ -7,7 +7,7 @@ from torch import Tensor
 
 from unia.model.windows import Network
 from unia.refine.logits import logits_at
-from unia.refine.resize import resize
+from unia.resize import resize
 
 
 def resized(images: Sequence[Tensor], size: tuple[int, int]) -> Tensor:

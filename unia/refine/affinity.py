@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unia.refine.resize import resize
+from unia.resize import resize
 
 EPSILON = 0.1
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from unia.refine.resize import resize
+from unia.resize import resize
 
 EPSILON = 1e-5
 

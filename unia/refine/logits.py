@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from unia.refine.resize import resize
+from unia.resize import resize
 
 
 def logits_at(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:

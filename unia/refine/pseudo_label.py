@@ -13,13 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unia.data.normalise import levels
+from unia.labels import IGNORE
 from unia.recipe import PseudoLabel
 from unia.refine.affinity import along, present_softmax, with_background
 from unia.refine.par import par_weights, refine
-from unia.refine.resize import resize
+from unia.resize import resize
 from unia.sweep import LEVELS
-
-IGNORED = 255
 
 
 @torch.no_grad()
@@ -29,7 +28,7 @@ def cam_label(cams: Tensor, labels: Tensor, high: float, low: float) -> Tensor:
     cams: B x C x H x W, normalised; labels: B x C in {0, 1}.
     """
     strength, label = _strongest(cams, labels)
-    return label.masked_fill(strength <= high, IGNORED).masked_fill(strength <= low, 0)
+    return label.masked_fill(strength <= high, IGNORE).masked_fill(strength <= low, 0)
 
 
 @torch.no_grad()
@@ -98,7 +97,7 @@ def refined_labels(
 
 def _agreed(high: Tensor, low: Tensor) -> Tensor:
     """The label under `high`; where that is background, background if `low` agrees, else 255."""
-    return torch.where(high == 0, torch.where(low == 0, 0, IGNORED), high)
+    return torch.where(high == 0, torch.where(low == 0, 0, IGNORE), high)
 
 
 @torch.no_grad()
@@ -115,7 +114,7 @@ def mutual(pseudo: Tensor, refined: Tensor, affinity_refined: Tensor, late: bool
 
 
 def _names_class(label: Tensor) -> Tensor:
-    return (label != 0) & (label != IGNORED)
+    return (label != 0) & (label != IGNORE)
 
 
 def token_label(cams: Tensor, labels: Tensor, tokens: tuple[int, int], high: float, low: float) -> Tensor:
@@ -231,4 +230,4 @@ class PseudoLabels:
         """B H W: the label map with the dataset's classes, 0 and 255 as they are."""
         ids = F.pad(self.classes + 1, (1, 0))
         known = label.clamp(max=ids.shape[1] - 1).flatten(1)
-        return torch.where(label == 255, label, ids.gather(1, known).view_as(label))
+        return torch.where(label == IGNORE, label, ids.gather(1, known).view_as(label))

@@ -17,14 +17,14 @@ from unia.errors import UserError
 from unia.files import atomic, resumed, sha256, write_json
 from unia.identity import digest, of_code, of_parameters, of_split
 from unia.model.checkpoint import load, read_header
+from unia.parallel import cores
 from unia.progress import say, track
 from unia.recipe import Infer, PseudoLabel
-from unia.steps.parallel import cores
 from unia.steps.part import WHOLE, Part
 from unia.steps.predictions import Item, Prediction, made_with, predict
 
 WAITING = 64  # predictions that wait to be written
-CODE = ("data", "model", "refine", "steps/infer.py", "steps/predictions.py")  # decides what is predicted
+CODE = ("data", "model", "refine", "resize.py", "steps/infer.py", "steps/predictions.py")
 
 
 def infer(

@@ -25,7 +25,7 @@ from unia.model.windows import as_trained, base_size, exact_log_variance
 from unia.progress import say, track
 from unia.recipe import Infer, Precision
 from unia.refine.logits import logits_at
-from unia.refine.resize import resize
+from unia.resize import resize
 from unia.steps.predict_folder import Replaced, replaced
 from unia.system import told
 

@@ -21,7 +21,7 @@ from unia.recipe import Infer, PseudoLabel
 from unia.refine.affinity import affinity_label
 from unia.refine.logits import logits_at
 from unia.refine.pseudo_label import cam_label_background, cam_levels, mutual
-from unia.refine.resize import resize
+from unia.resize import resize
 from unia.scores import Label
 
 Item = tuple[str, Tensor, Tensor | None]

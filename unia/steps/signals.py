@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from unia.data.samples import Sample
 from unia.errors import UserError
+from unia.labels import IGNORE
 from unia.refine.logits import logits_at
-from unia.refine.resize import resize
-from unia.scores import IGNORE, Counts, Floats, Label
+from unia.resize import resize
+from unia.scores import Counts, Floats, Label
 from unia.steps.crf import read_logits
 from unia.wrong_pixels import BINS, Auroc, binned, mean_within, pooled, quantile_edges, within
 

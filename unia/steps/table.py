@@ -43,7 +43,7 @@ def table(scored: Path, out: Path) -> None:
 
 
 def metrics(scored: Path, out: Path) -> None:
-    """Write the mIoU of each kind of the scores.json `scored`, in percent: what `dvc metrics` compares (JSON)."""
+    """Write the mIoU of each kind of the scores.json `scored`, in percent, as JSON for `dvc metrics`."""
     document = _read(scored)
     write_json(
         out,

@@ -21,7 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, E
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from unia.errors import UserError
-from unia.steps.parallel import cores
+from unia.parallel import cores
 from unia.system import told
 
 PATIENCE = 20.0  # seconds that a process waits whose peer died, so that the peer's error is reported first
