@@ -34,7 +34,7 @@ from unia.progress import track
 from unia.recipe import Crf
 from unia.refine.dense_crf import mean_field
 from unia.refine.logits import logits_at
-from unia.scores import confusion, scores
+from unia.scoring.scores import confusion, scores
 from unia.steps.crf import crf, likely
 
 Label = NDArray[np.uint8]

@@ -21,7 +21,7 @@ from unia.data.samples import Sample, read_mask, write_label
 from unia.files import read_json
 from unia.kinds import KINDS
 from unia.progress import track
-from unia.scores import scores
+from unia.scoring.scores import scores
 
 COCO_VAL = 40_137
 SCORE = """

@@ -17,7 +17,7 @@ from torchmetrics.classification import (
     MulticlassPrecision,
 )
 
-from unia.scores import confusion, mean, scores, union
+from unia.scoring.scores import confusion, mean, scores, union
 
 ROOT = Path(__file__).parents[1]
 VOC = ROOT.parent / "shared" / "data" / "voc"

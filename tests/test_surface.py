@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from unia.surface import hd95_and_asd
+from unia.scoring.surface import hd95_and_asd
 
 SPACING = (1.5, 1.25, 8.0)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from unia.refine.pseudo_label import cam_label_background, cam_levels
-from unia.scores import confusion, scores
-from unia.sweep import LEVELS, at, best, counts, curve
+from unia.scoring.scores import confusion, scores
+from unia.scoring.sweep import LEVELS, at, best, counts, curve
 
 CLASSES = 3
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from unia.wrong_pixels import BINS, Auroc, binned, mean_within, pooled, quantile_edges, within
+from unia.scoring.wrong_pixels import BINS, Auroc, binned, mean_within, pooled, quantile_edges, within
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from unia.refine.affinity import propagated, radius_mask
 from unia.refine.logits import logits_at
 from unia.refine.pseudo_label import cam_label, cam_label_background, mutual, to_tokens
 from unia.resize import resize, resize_by_matrix
-from unia.scores import confusion, scores, union
+from unia.scoring.scores import confusion, scores, union
 from unia.training.schedule import learning_rate
 
 Array = NDArray[Any]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unia.bootstrap import SEED
 from unia.errors import UserError
+from unia.scoring.bootstrap import SEED
 from unia.steps.ablation import DRAWS, Counts, ablation, compare
 
 IMAGES, CLASSES = 12, ("background", "cat", "dog")

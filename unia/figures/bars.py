@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from unia.files import read_json
 from unia.kinds import FINAL
-from unia.scores import scores
+from unia.scoring.scores import scores
 
 DOTS = {"cam": "o", "mutual": "D", "seg_ms": "|"}
 

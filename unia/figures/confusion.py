@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from unia.files import read_json
-from unia.scores import scores
+from unia.scoring.scores import scores
 
 
 def confusion_figure(document: Path) -> Figure:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unia.data.samples import voc_palette
 from unia.figures.maps import Map, Maps
-from unia.scores import Label
+from unia.scoring.scores import Label
 
 PALETTE = ListedColormap(np.frombuffer(voc_palette(), np.uint8).reshape(256, 3) / 255)
 PIXELS = 500  # of a side that is drawn; larger images are thinned out

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from unia.kinds import KINDS
-from unia.scores import SIZES
+from unia.scoring.scores import SIZES
 
 
 def sizes(document: Mapping[str, Any]) -> Figure:

@@ -18,7 +18,7 @@ from unia.recipe import PseudoLabel
 from unia.refine.affinity import along, present_softmax, with_background
 from unia.refine.par import par_weights, refine
 from unia.resize import resize
-from unia.sweep import LEVELS
+from unia.scoring.sweep import LEVELS
 
 
 @torch.no_grad()

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from unia import bootstrap
 from unia.columns import check_columns
 from unia.errors import UserError
 from unia.files import write_text
 from unia.kinds import KINDS, SEGMENTATIONS
 from unia.progress import track
+from unia.scoring import bootstrap
 from unia.system import of_system
 
 DRAWS = 2000

@@ -22,7 +22,7 @@ from unia.refine.affinity import affinity_label
 from unia.refine.logits import logits_at
 from unia.refine.pseudo_label import cam_label_background, cam_levels, mutual
 from unia.resize import resize
-from unia.scores import Label
+from unia.scoring.scores import Label
 
 Item = tuple[str, Tensor, Tensor | None]
 """Name, normalised image 3 H W, image-level labels C or None."""

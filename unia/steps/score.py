@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from unia import sweep
 from unia.data.samples import Sample, Split, load_split
 from unia.errors import UserError
 from unia.files import atomic, read_json, write_json
 from unia.kinds import FINAL, FROM_TRUTH, INFERRED, SEGMENTATIONS
 from unia.parallel import for_each
 from unia.progress import say
-from unia.scores import SIZES, Counts, hits, object_ious, union
+from unia.scoring import sweep
+from unia.scoring.scores import SIZES, Counts, hits, object_ious, union
 from unia.steps.score_image import Matrices, Scored, label_at, label_of, score_best, score_sample
 from unia.steps.signals import Signals
 from unia.steps.surfaces import Distances, Read, surfaces

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from unia import sweep
 from unia.data.samples import Sample, read_mask
 from unia.errors import UserError
 from unia.kinds import FROM_TRUTH
-from unia.scores import Counts, Label, confusion
+from unia.scoring import sweep
+from unia.scoring.scores import Counts, Label, confusion
 from unia.steps.signals import OF, Signals
 
 Matrices = dict[str, Counts]
@@ -20,7 +20,7 @@ class Scored:
     """What is found of one image."""
 
     matrices: Matrices
-    swept: Counts | None  # see unia.sweep; None where it has no image-level labels
+    swept: Counts | None  # see unia.scoring.sweep; None where it has no image-level labels
     signals: Mapping[str, tuple[float, Counts]]
 
 

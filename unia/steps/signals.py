@@ -18,9 +18,9 @@ from unia.errors import UserError
 from unia.labels import IGNORE
 from unia.refine.logits import logits_at
 from unia.resize import resize
-from unia.scores import Counts, Floats, Label
+from unia.scoring.scores import Counts, Floats, Label
+from unia.scoring.wrong_pixels import BINS, Auroc, binned, mean_within, pooled, quantile_edges, within
 from unia.steps.crf import read_logits
-from unia.wrong_pixels import BINS, Auroc, binned, mean_within, pooled, quantile_edges, within
 
 OF = "seg_ms"
 THINNED = 4  # every fourth pixel of every fourth row: neighbours tell the same

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from unia.data.acdc import header_file, read_header, volume_of
 from unia.data.samples import Sample, Split, read_mask
 from unia.parallel import for_each
-from unia.scores import Label
-from unia.surface import hd95_and_asd
+from unia.scoring.scores import Label
+from unia.scoring.surface import hd95_and_asd
 
 Read = Callable[[Sample], Label]
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from unia.errors import UserError
 from unia.files import read_json, write_json, write_text
 from unia.kinds import FINAL, FROM_TRUTH, KINDS
-from unia.scores import Counts, mean, scores, union
+from unia.scoring.scores import Counts, mean, scores, union
 
 
 def table(scored: Path, out: Path) -> None:

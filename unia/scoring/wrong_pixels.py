@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from unia import bootstrap
-from unia.scores import Counts, Floats
+from unia.scoring import bootstrap
+from unia.scoring.scores import Counts, Floats
 
 BINS = 256
 DRAWS = 1000

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from unia.scores import Floats
+from unia.scoring.scores import Floats
 
 Mask = NDArray[np.bool_]
 

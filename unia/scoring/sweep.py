@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unia.labels import IGNORE
-from unia.scores import Counts, Floats, Label
+from unia.scoring.scores import Counts, Floats, Label
 
 LEVELS = 20
 """Steps of a CAM's strength: thresholds are swept in steps of 0.05, as C-CAM does (CVPR 2022)."""
