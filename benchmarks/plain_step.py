@@ -252,7 +252,6 @@ def plain_refined_labels(
     high: float,
     low: float,
     tokens: tuple[int, int],
-    max_classes: int,
     dilations: Sequence[int],
     iterations: int,
 ) -> tuple[Tensor, Tensor]:

@@ -42,9 +42,7 @@ def inputs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, 
 
 
 def golden_refined(cams: Tensor, labels: Tensor, affinity: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    return refined_labels(
-        cams, labels, affinity, images, high=HIGH, low=LOW, tokens=(10, 10), max_classes=3, **PAR
-    )
+    return refined_labels(cams, labels, affinity, images, high=HIGH, low=LOW, tokens=(10, 10), **PAR)
 
 
 def wrong(found: Tensor, name: str) -> int:
@@ -105,13 +103,12 @@ def scene(sizes: tuple[int, int] = (21, 34)) -> tuple[Tensor, Tensor, Tensor, Te
     )
 
 
-def refined_scene(*scene: Tensor, max_classes: int = 2) -> tuple[Tensor, Tensor]:
+def refined_scene(*scene: Tensor) -> tuple[Tensor, Tensor]:
     return refined_labels(
         *scene,
         high=0.5,
         low=0.2,
         tokens=(2, 3),
-        max_classes=max_classes,
         dilations=(1, 2, 4),
         iterations=3,
     )
@@ -121,16 +118,11 @@ def refined_scene(*scene: Tensor, max_classes: int = 2) -> tuple[Tensor, Tensor]
 def test_a_batch_is_its_images(sizes: tuple[int, int]) -> None:
     arrays = scene(sizes)
     together = refined_scene(*arrays)
-    for image, count in enumerate((2, 1, 0)):
-        alone = refined_scene(*(array[image : image + 1] for array in arrays), max_classes=count)
+    for image in range(3):
+        alone = refined_scene(*(array[image : image + 1] for array in arrays))
         for label, expected in zip(together, alone, strict=True):
             assert label.shape == (3, *sizes)
             assert torch.equal(label[image : image + 1], expected)
-
-
-def test_more_slots_than_classes_change_nothing() -> None:
-    for few, many in zip(refined_scene(*scene()), refined_scene(*scene(), max_classes=9), strict=True):
-        assert torch.equal(few, many)
 
 
 def test_only_present_classes_are_named() -> None:

@@ -64,34 +64,28 @@ def refined_labels(
     high: float,
     low: float,
     tokens: tuple[int, int],
-    max_classes: int,
     dilations: Sequence[int],
     iterations: int,
 ) -> tuple[Tensor, Tensor]:
     """The refined and the affinity-refined label, each B x H x W, int64.
 
     cams: B x C x H x W, normalised; labels: B x C in {0, 1}; affinity: B x N x N, N = h*w, `tokens` = (h, w);
-    images: B x 3 x H x W in [0, 1]; max_classes: the most classes present in any image (more are cut off:
-    the caller knows it from the labels on the CPU, where it costs no wait).
+    images: B x 3 x H x W in [0, 1].
 
     Both kinds of masks (pixels; tokens times affinity), each with background `high` and `low`, share one PAR.
     """
     size = (cams.shape[-2], cams.shape[-1])
     half = (size[0] // 2, size[1] // 2)
-    present, classes = labels.sort(dim=1, descending=True, stable=True)
-    present, classes = present[:, :max_classes], classes[:, :max_classes]
-    valid = cams.gather(1, classes[..., None, None].expand(-1, -1, *size)) * present[..., None, None]
+    valid = cams * labels[..., None, None]
 
     filled = [with_background(valid, background) for background in (high, low)]
-    masks = [present_softmax(resize(cam, half), present) for cam in filled]
-    masks += [resize(along(present_softmax(resize(cam, tokens), present), affinity), half) for cam in filled]
+    masks = [present_softmax(resize(cam, half), labels) for cam in filled]
+    masks += [resize(along(present_softmax(resize(cam, tokens), labels), affinity), half) for cam in filled]
 
     weights = par_weights(resize(images, half), dilations)
     refined = resize(refine(weights, torch.cat(masks, 1), dilations, iterations), size)
     # On a CPU max is 20 times as fast as argmax.
-    channel = refined.view(len(labels), len(masks), -1, *size).max(2).indices
-    names = F.pad(classes + 1, (1, 0))  # of each image's channels
-    label = names.gather(1, channel.flatten(1)).view_as(channel)
+    label = refined.view(len(labels), len(masks), -1, *size).max(2).indices
     return _agreed(label[:, 0], label[:, 1]), _agreed(label[:, 2], label[:, 3])
 
 
@@ -221,7 +215,6 @@ class PseudoLabels:
             high=config.high,
             low=config.low,
             tokens=self.grid,
-            max_classes=self.classes.shape[1],
             dilations=config.par_dilations,
             iterations=config.par_iterations,
         )
