@@ -74,6 +74,7 @@ class Model(Section):
     pooling: Positive
     mlp: tuple[Positive, Positive]
     mean_mlp: Literal["shared", "separate"]
+    damping: Literal["inferred", "constant"]
     decoder: Positive
     dilation: Positive
 

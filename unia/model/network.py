@@ -110,6 +110,7 @@ def build(config: Model, classes: int, pretrained: bool = False) -> UniA:
         pooling=config.pooling,
         mlp=config.mlp,
         separate_mean=config.mean_mlp == "separate",
+        constant=config.damping == "constant",
     )
     decoder = LargeFOV(backbone.width, config.decoder, classes + 1, config.dilation)
     return UniA(backbone, uncertainty if config.uncertainty else None, decoder, classes)

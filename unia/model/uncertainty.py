@@ -12,9 +12,18 @@ class Uncertainty(nn.Module):
     """Mean and log-variance of each token, and the tokens after attention that damps uncertain ones."""
 
     def __init__(
-        self, width: int, hidden: int, heads: int, pooling: int, mlp: tuple[int, int], separate_mean: bool
+        self,
+        width: int,
+        hidden: int,
+        heads: int,
+        pooling: int,
+        mlp: tuple[int, int],
+        separate_mean: bool,
+        constant: bool = False,
     ):
-        """`separate_mean`: the mean goes through an MLP of its own, as the paper draws it.
+        """`constant`: u is 1/2 for every token, as if nothing were inferred: the attention alone is left.
+
+        `separate_mean`: the mean goes through an MLP of its own, as the paper draws it.
 
         By default it shares the log-variance's, as the reference computes it; the reference's own mean
         MLP and one 1x1 convolution then stay unused, and are kept so that its checkpoints round-trip.
@@ -27,6 +36,7 @@ class Uncertainty(nn.Module):
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.unused = nn.Conv2d(hidden, hidden, 1).requires_grad_(False)
         self.separate_mean = separate_mean
+        self.constant = constant
         self.mean.mlp.requires_grad_(separate_mean)
         for part in (self.embed, self.mean.mlp, self.log_variance.mlp):
             part.last.weight_g.requires_grad_(False)
@@ -40,7 +50,7 @@ class Uncertainty(nn.Module):
         log_variance = self.log_variance.mlp(self.log_variance(e, pooled))
         mean_mlp = self.mean.mlp if self.separate_mean else self.log_variance.mlp
         mu = mean_mlp(self.mean(e, pooled)) if mean else None
-        certain = tokens * (1 - log_variance.sigmoid())
+        certain = tokens / 2 if self.constant else tokens * (1 - log_variance.sigmoid())
         reread, _ = self.attention(tokens, certain, certain, need_weights=False)
         return tokens + reread, mu, log_variance
 
