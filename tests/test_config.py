@@ -38,7 +38,7 @@ AT_THE_LINE = [
     ("    seed: 7", "    seed: seven", "recipe.train.seed", "valid integer (it is 'seven')"),
     ("    batch: 4 ", "    batch: 4.5 ", "recipe.train.batch", "valid integer (it is 4.5)"),
     ("    workers: 8", "    workers: true", "recipe.train.workers", "valid integer (it is True)"),
-    ("    mirror: 0.5", "    mirror: '0.5'", "recipe.train.mirror", "valid number (it is '0.5')"),
+    ("    flip: 0.5", "    flip: '0.5'", "recipe.train.flip", "valid number (it is '0.5')"),
     ("    uncertainty: true", "    uncertainty: 1", "recipe.model.uncertainty", "valid boolean (it is 1)"),
     ("    radius: 7", "    radius: null", "recipe.pseudo_label.radius", "valid integer (it is None)"),
     ("    ptc: {weight: 0.3, after: 0}", "    ptc: 0.3", "recipe.losses.ptc", "(it is 0.3)"),
@@ -336,7 +336,7 @@ def test_what_the_published_recipes_share(name: str) -> None:
     assert (energy.sigma_rgb, energy.sigma_xy, energy.scale, energy.filter) == (15, 100, 0.5, "lattice")
     assert (r.train.lr, r.train.head_lr, r.train.weight_decay) == (6e-5, 6e-4, 0.01)
     assert (r.train.warmup, r.train.warmup_ratio, r.train.power) == (1500, 1e-6, 0.9)
-    assert (r.train.crop_scale, r.train.mirror) == ((0.32, 1), 0.5)
+    assert (r.train.crop_scale, r.train.flip) == ((0.32, 1), 0.5)
     assert (r.train.jitter, r.train.jitter_probability) == ((0.4, 0.4, 0.2, 0.1), 0.5)
     assert not r.train.train_affinity_bias
     assert (r.infer.crop, r.infer.scales) == (448, (1, 1.25, 1.5))

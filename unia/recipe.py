@@ -168,7 +168,7 @@ class Train(Section):
     warmup_ratio: Rate
     power: PositiveFloat
     crop_scale: tuple[Rate, Rate]
-    mirror: Fraction
+    flip: Fraction
     jitter: tuple[Weight, Weight, Weight, Annotated[float, Field(ge=0, le=0.5)]]
     jitter_probability: Fraction
     train_affinity_bias: bool

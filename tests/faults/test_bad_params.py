@@ -46,7 +46,7 @@ MAY_BE: dict[str, set[str]] = {
             "par_iterations",
             "late_after",
         ),
-        *("seed", "seeds", "weight_decay", "warmup", "mirror", "jitter", "jitter_probability", "workers"),
+        *("seed", "seeds", "weight_decay", "warmup", "flip", "jitter", "jitter_probability", "workers"),
         *("iterations", "gaussian_compat", "bilateral_compat", "probability_floor", "settled"),
     },
     "missing": {"problems", "duplicates", "mirrors"},

@@ -107,7 +107,7 @@ def test_every_epoch_has_every_sample_once_in_a_new_order(split: Split) -> None:
 
 def test_labels_belong_to_their_images(split: Split) -> None:
     """Augmentation off: the image itself, resized, with its own labels."""
-    plain = config(crop_scale=(1.0, 1.0), mirror=0.0, jitter_probability=0.0)
+    plain = config(crop_scale=(1.0, 1.0), flip=0.0, jitter_probability=0.0)
     stream = SampleStream(split, plain)
     names: Counter[str] = Counter()
     for position in range(COUNT):  # noise of 100 levels around a brightness of its own
@@ -127,12 +127,12 @@ def test_every_position_is_augmented_anew(split: Split) -> None:
     assert len({crop.numpy().tobytes() for crop in crops}) == 20
 
 
-def test_mirror_at_its_probability(split: Split) -> None:
-    for mirror, fraction in ((0.0, 0.0), (1.0, 1.0), (0.5, 0.5)):
-        shaped = config(crop_scale=(1.0, 1.0), jitter_probability=0.0, mirror=mirror)
+def test_flip_at_its_probability(split: Split) -> None:
+    for flip, fraction in ((0.0, 0.0), (1.0, 1.0), (0.5, 0.5)):
+        shaped = config(crop_scale=(1.0, 1.0), jitter_probability=0.0, flip=flip)
         one = Split("one", "train", ("a", "b", "c"), {}, split.samples[:1])
-        straight = SampleStream(one, shaped.model_copy(update={"mirror": 0.0}))
+        straight = SampleStream(one, shaped.model_copy(update={"flip": 0.0}))
         stream = SampleStream(one, shaped)
-        # the same seed crops alike, so only the mirror can differ
-        mirrored = [bool((stream[p][0] - straight[p][0].flip(-1)).abs().mean() < 1e-6) for p in range(200)]
-        assert abs(sum(mirrored) / 200 - fraction) < (0.18 if fraction == 0.5 else 1e-9)
+        # the same seed crops alike, so only the flip can differ
+        flipped = [bool((stream[p][0] - straight[p][0].flip(-1)).abs().mean() < 1e-6) for p in range(200)]
+        assert abs(sum(flipped) / 200 - fraction) < (0.18 if fraction == 0.5 else 1e-9)

@@ -123,7 +123,7 @@ def loader(split: Split, config: Train, positions: Positions, pin: bool) -> Data
 
 
 def augmentation(config: Train) -> v2.Transform:
-    """Random resized crop (bicubic), mirror, colour jitter: method section 5."""
+    """Random resized crop (bicubic), horizontal flip, colour jitter: method section 5."""
     brightness, contrast, saturation, hue = config.jitter
     jitter = v2.ColorJitter(brightness, contrast, saturation, hue)
     return v2.Compose(
@@ -134,7 +134,7 @@ def augmentation(config: Train) -> v2.Transform:
                 interpolation=v2.InterpolationMode.BICUBIC,
                 antialias=True,
             ),
-            v2.RandomHorizontalFlip(config.mirror),
+            v2.RandomHorizontalFlip(config.flip),
             v2.RandomApply([jitter], p=config.jitter_probability),
         ]
     )

@@ -41,17 +41,17 @@ class Prediction:
 def made_with(pseudo_label: PseudoLabel, config: Infer) -> dict[str, dict[str, Any]]:
     """What each kind of prediction is made with, as tables say it.
 
-    Scales of the image's passes, whether mirror images count, the threshold of the CAM, and whose image-level
-    labels limit the classes.
+    Scales of the image's passes, whether mirror images count (flips), the threshold of the CAM, and whose
+    image-level labels limit the classes.
     """
-    cams = {"scales": list(pseudo_label.cam_scales), "mirrored": True, "image_labels": "true"}
-    segmentation = {"scales": list(config.scales), "mirrored": True, "threshold": None}
+    cams = {"scales": list(pseudo_label.cam_scales), "flips": True, "image_labels": "true"}
+    segmentation = {"scales": list(config.scales), "flips": True, "threshold": None}
     return {
         "cam": cams | {"threshold": pseudo_label.background},
         "cam_aux": cams | {"threshold": pseudo_label.background},
         "affinity": cams | {"threshold": pseudo_label.affinity_background},
         "mutual": cams | {"threshold": pseudo_label.background},
-        "seg": {"scales": [1], "mirrored": False, "threshold": None, "image_labels": "none"},
+        "seg": {"scales": [1], "flips": False, "threshold": None, "image_labels": "none"},
         "seg_ms": segmentation | {"image_labels": "none"},
         "seg_ms_filtered": segmentation | {"image_labels": "predicted"},
     }

@@ -157,7 +157,7 @@ def _made_with(document: Mapping[str, Any], kind: str) -> dict[str, str]:
     return {
         "split": document["split"],
         "scales": " ".join(f"{scale:g}" for scale in about["scales"]),
-        "mirrored": _yes(about["mirrored"]),
+        "flips": _yes(about["flips"]),
         "threshold": threshold + (" (chosen on ground truth)" if kind == FROM_TRUTH else ""),
         "CRF": _yes(kind == FINAL),
         "image labels": about["image_labels"],
