@@ -23,10 +23,10 @@ SMALL = (
     "model.backbone=vit_tiny_patch16_224",
     "model.weights=null",
     "model.vit={depth: 3}",
-    "model.hidden=96",
-    "model.heads=3",
-    "model.mlp=[192, 64]",
-    "model.decoder=64",
+    "model.uncertainty.hidden=96",
+    "model.uncertainty.heads=3",
+    "model.uncertainty.mlp=[192, 64]",
+    "model.decoder.channels=64",
 )
 
 INFER = """

@@ -27,7 +27,8 @@ AT_THE_LINE = [
     # unknown keys, at every depth, with the nearest right name
     ("size: full", "sise: full", "sise", "did you mean 'size'?"),
     ("  model:\n", "  modell:\n", "recipe.modell", "did you mean 'model'?"),
-    ("    decoder: 512", "    decodr: 512", "recipe.model.decodr", "did you mean 'decoder'?"),
+    ("    decoder: {channels: 512", "    decodr: {channels: 512", "recipe.model.decodr",
+     "did you mean 'decoder'?"),
     ("    ptc: {weight: 0.3, after: 0}", "    ptc: {weight: 0.3, aftr: 0}", "recipe.losses.ptc.aftr",
      "did you mean 'after'?"),
     ("    ptc: {", "    qqq: {", "recipe.losses.qqq", "known are: classification, "),
@@ -39,10 +40,10 @@ AT_THE_LINE = [
     ("    batch: 4 ", "    batch: 4.5 ", "recipe.train.batch", "valid integer (it is 4.5)"),
     ("    workers: 8", "    workers: true", "recipe.train.workers", "valid integer (it is True)"),
     ("    flip: 0.5", "    flip: '0.5'", "recipe.train.flip", "valid number (it is '0.5')"),
-    ("    uncertainty: true", "    uncertainty: 1", "recipe.model.uncertainty", "valid boolean (it is 1)"),
+    ("      use: true", "      use: 1", "recipe.model.uncertainty.use", "valid boolean (it is 1)"),
     ("    radius: 7", "    radius: null", "recipe.pseudo_label.radius", "valid integer (it is None)"),
     ("    ptc: {weight: 0.3, after: 0}", "    ptc: 0.3", "recipe.losses.ptc", "(it is 0.3)"),
-    ("    mlp: [2048, 256]", "    mlp: [2048]", "recipe.model.mlp.1", "is missing"),
+    ("      mlp: [2048, 256]", "      mlp: [2048]", "recipe.model.uncertainty.mlp.1", "is missing"),
     # out of range
     ("    high: 0.7 ", "    high: 1.7 ", "recipe.pseudo_label.high", "less than or equal to 1 (it is 1.7)"),
     ("    batch: 4 ", "    batch: 0 ", "recipe.train.batch", "greater than 0 (it is 0)"),
@@ -97,8 +98,9 @@ AT_WHAT_HOLDS_IT = [
     ("percentiles: [0, 99.5]", "percentiles: [99, 2]", "datasets.acdc.data", "the first must be below"),
     ("high: 0.6, low: 0.3,", "high: 0.6, low: 0.7,", "datasets.acdc.pseudo_label", "low: 0.7 must be below"),
     ("    accumulate: 1  ", "    accumulate: 16", "datasets.voc.train", "16 must divide batch: 4"),
-    ("    hidden: 1024", "    hidden: 1000", "datasets.voc.model", "heads: 16 must divide hidden: 1000"),
-    ("    uncertainty: true", "    uncertainty: false", "datasets.shapes", "losses.distribution.weight: 0"),
+    ("      hidden: 1024", "      hidden: 1000", "recipe.model.uncertainty",
+     "heads: 16 must divide hidden: 1000"),
+    ("      use: true", "      use: false", "datasets.shapes", "losses.distribution.weight: 0"),
     ("    vit: {}", "    vit: {patch_size: 13}", "datasets.voc", "train.crop: 448 is no multiple"),
 ]  # fmt: skip
 
@@ -243,8 +245,8 @@ def test_a_variant_that_nobody_runs_does_not_stop_a_dataset_that_it_does_not_sui
     assert params.recipe("voc").infer.crop == 504
     with pytest.raises(UserError, match=r"infer\.crop: 504 .* no multiple of the ViT's patch: 16"):
         params.recipe("voc/small_backbone/7")
-    with pytest.raises(UserError, match="did you mean 'heads'"):
-        load(FILE, [*patches_of_14, "variants.small_backbone.model.head=3"])
+    with pytest.raises(UserError, match="did you mean 'backbone'"):
+        load(FILE, [*patches_of_14, "variants.small_backbone.model.backbon=3"])
 
 
 @pytest.mark.parametrize(
@@ -325,9 +327,10 @@ def test_published_recipe_of_coco() -> None:
 def test_what_the_published_recipes_share(name: str) -> None:
     r = recipe(name)
     assert r.model.backbone == "vit_base_patch16_224.orig_in21k_ft_in1k"
-    assert r.model.mean_mlp == "shared"
-    assert (r.model.hidden, r.model.heads, r.model.pooling) == (1024, 16, 4)
-    assert (r.model.mlp, r.model.decoder, r.model.dilation) == ((2048, 256), 512, 5)
+    inference, decoder = r.model.uncertainty, r.model.decoder
+    assert (inference.use, inference.mean_mlp, inference.damping) == (True, "shared", "inferred")
+    assert (inference.hidden, inference.heads, inference.pooling) == (1024, 16, 4)
+    assert (inference.mlp, decoder.channels, decoder.dilation) == ((2048, 256), 512, 5)
     assert (r.pseudo_label.par_iterations, r.pseudo_label.radius, r.pseudo_label.late_after) == (10, 7, 6000)
     assert r.pseudo_label.par_dilations == (1, 2, 4, 8, 12, 24)
     assert (r.losses.classification.weight, r.losses.classification_aux.weight) == (1, 1)
@@ -373,7 +376,7 @@ def recipes(setting: str) -> list[Recipe]:
         ("ablations.shaps={}", "ablations.shaps: unknown key; did you mean 'shapes'?"),
         ("ablations.shapes.changes={trin: {}}", "changes.trin: unknown key; did you mean 'train'?"),
         ("variants.odd={crf: {iteratins: 3}}", "variants.odd.crf.iteratins: unknown key"),
-        ("variants.full={model: {hidden: 3}}", "variants.full.model: heads: 4 must divide hidden: 3"),
+        ("variants.full={model: {uncertainty: {hidden: 3}}}", "uncertainty: heads: 4 must divide hidden: 3"),
         ("variants.train={}", "variants.train: must be a plain name"),
         ("variants={a/b: {}}", "variants.a/b: must be a plain name"),
         ("variants.full=3", "variants.full: must be a mapping"),

@@ -64,19 +64,33 @@ class ViT(Section):
         return self
 
 
-class Model(Section):
-    backbone: Annotated[str, AfterValidator(known)]
-    weights: Name | None
-    vit: ViT
-    uncertainty: bool
+class UncertaintyInference(Section):
+    use: bool
     hidden: Positive
     heads: Positive
     pooling: Positive
     mlp: tuple[Positive, Positive]
     mean_mlp: Literal["shared", "separate"]
     damping: Literal["inferred", "constant"]
-    decoder: Positive
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "UncertaintyInference":
+        if self.hidden % self.heads:
+            raise ValueError(f"heads: {self.heads} must divide hidden: {self.hidden}")
+        return self
+
+
+class Decoder(Section):
+    channels: Positive
     dilation: Positive
+
+
+class Model(Section):
+    backbone: Annotated[str, AfterValidator(known)]
+    weights: Name | None
+    vit: ViT
+    uncertainty: UncertaintyInference
+    decoder: Decoder
 
     @property
     def patch(self) -> int | None:
@@ -88,12 +102,6 @@ class Model(Section):
     def weights_file(self) -> Path | None:
         """The file that `weights` names; None for timm's own, and for none."""
         return None if self.weights in (None, "timm") else Path(self.weights)
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> "Model":
-        if self.hidden % self.heads:
-            raise ValueError(f"heads: {self.heads} must divide hidden: {self.hidden}")
-        return self
 
 
 class PseudoLabel(Section):
@@ -308,9 +316,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
-        if not self.model.uncertainty and self.losses.distribution.weight > 0:
+        if not self.model.uncertainty.use and self.losses.distribution.weight > 0:
             raise ValueError(
-                "model.uncertainty: false leaves losses.distribution nothing to compare; "
+                "model.uncertainty.use: false leaves losses.distribution nothing to compare; "
                 "set losses.distribution.weight: 0"
             )
         patch = self.model.patch or 1

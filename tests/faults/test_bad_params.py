@@ -27,7 +27,7 @@ MAY_BE: dict[str, set[str]] = {
         *("img_size", "patch_size", "embed_dim", "depth", "num_heads"),  # the backbone's own
     },
     "text": {"weights", "source"},  # names and paths: the step that reads them refuses
-    "boolean": {"uncertainty", "train_affinity_bias", "deterministic"},
+    "boolean": {"use", "train_affinity_bias", "deterministic"},
     "a list": {"run"},
     "huge": {"seed", "seeds"},
     "a number": {
@@ -145,11 +145,11 @@ CONTRADICTIONS = [
         "variants.small_backbone.model.backbone=vit_small_patch16_224.augreg_in21k_ft_in1",
         "timm has no weights 'augreg_in21k_ft_in1'; did you mean 'augreg_in21k_ft_in1k'? (it is",
     ),
-    ("recipe.model.hidden=1000", "model: heads: 16 must divide hidden: 1000"),
+    ("recipe.model.uncertainty.hidden=1000", "model.uncertainty: heads: 16 must divide hidden: 1000"),
     ("datasets.coco.train.accumulate=3", "datasets.coco.train: accumulate: 3 must divide batch: 8"),
     ("recipe.train.crop_scale=[1.0, 0.3]", "train: crop_scale: the first must not be above the second"),
     ("datasets.voc.pseudo_label.low=0.8", "datasets.voc.pseudo_label: low: 0.8 must be below high: 0.7"),
-    ("recipe.model.uncertainty=false", "losses.distribution.weight: 0"),
+    ("recipe.model.uncertainty.use=false", "losses.distribution.weight: 0"),
     ("datasets.acdc.data.tile.stride=65", "data.tile: stride: 65 must not be above side: 64"),
     ("datasets.acdc.data.tile.presence=5000", "presence: 5000 is more than the 4096 pixels of a tile"),
     ("datasets.acdc.data.percentiles=[50, 50]", "percentiles: the first must be below the second"),

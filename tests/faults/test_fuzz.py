@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from scipy.io import savemat
 
-from unia.config import load
+from unia.config import load, overlay
 from unia.data import acdc, coco, images, voc
 from unia.data.paint import paint
 from unia.data.samples import load_split
@@ -73,15 +73,24 @@ def written(write: Callable[[io.BytesIO], object]) -> bytes:
 
 def a_checkpoint() -> bytes:
     model = load(PARAMS).recipe("shapes").model.model_dump(mode="json")
-    about = {"model": model, "classes": ["a", "b"], "dataset": "shapes", "iteration": 3}
+    about = {
+        "model": model,
+        "classes": ["a", "b"],
+        "dataset": "shapes",
+        "iteration": 3,
+        "crop": 16,
+        "tile": None,
+    }
     return save({"x": torch.zeros(2, 3)}, metadata={"unia": json.dumps(about)})
 
 
 @cache
 def a_network() -> UniA:
     vit = {"img_size": 16, "patch_size": 8, "embed_dim": 8, "depth": 3, "num_heads": 2}
-    changes = {"vit": vit, "hidden": 8, "heads": 2, "mlp": (8, 8), "decoder": 8}
-    return build(Model.model_validate(load(PARAMS).recipe("shapes").model.model_dump() | changes), 2)
+    model = load(PARAMS).recipe("shapes").model.model_dump()
+    inference = {"hidden": 8, "heads": 2, "mlp": (8, 8)}
+    changes = {"vit": vit, "uncertainty": inference, "decoder": {"channels": 8}}
+    return build(Model.model_validate(overlay(model, changes)), 2)
 
 
 def coco_json() -> bytes:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from scipy.io import savemat
 
-from unia.config import load
+from unia.config import load, overlay
 from unia.data import acdc, coco, voc
 from unia.data.samples import read_image
 from unia.errors import UserError
@@ -41,8 +41,8 @@ def header(path: Path, length: int, text: bytes = b"{}") -> None:
 
 def claims(path: Path, **changes: object) -> None:
     """A checkpoint whose header describes another network than its tensors are of."""
-    model = load(PARAMS).recipe("shapes").model.model_dump(mode="json") | changes
-    about = {"model": model, "classes": ["a"], "dataset": "x", "iteration": 1}
+    model = overlay(load(PARAMS).recipe("shapes").model.model_dump(mode="json"), changes)
+    about = {"model": model, "classes": ["a"], "dataset": "x", "iteration": 1, "crop": 60, "tile": None}
     path.write_bytes(save({"x": torch.zeros(1)}, metadata={"unia": json.dumps(about)}))
 
 
@@ -99,7 +99,10 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]
     ),
     "a header that is a list": ("a.safetensors", lambda p: described(p, "[]"), checkpoint.load, "TypeError"),
     "a network of terabytes": (
-        "a.safetensors", lambda p: claims(p, decoder=10**8), checkpoint.load, "does not fit the model"
+        "a.safetensors",
+        lambda p: claims(p, decoder={"channels": 10**8}),
+        checkpoint.load,
+        "does not fit the model",
     ),
     "a .mat of cells": (
         "a.mat",

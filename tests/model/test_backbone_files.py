@@ -23,7 +23,12 @@ from unia.recipe import Model
 
 DINOV2 = SHARED / "weights" / "dinov2_vits14_fp16.safetensors"
 CONFIG = load(Path(__file__).parents[2] / "params.yaml").recipe("shapes").model
-SMALL = CONFIG.model_copy(update={"hidden": 32, "mlp": (16, 8), "decoder": 16})
+SMALL = CONFIG.model_copy(
+    update={
+        "uncertainty": CONFIG.uncertainty.model_copy(update={"hidden": 32, "mlp": (16, 8)}),
+        "decoder": CONFIG.decoder.model_copy(update={"channels": 16}),
+    }
+)
 Tensors = dict[str, Tensor]
 
 

@@ -23,7 +23,9 @@ COCO = tuple(f"class {k}" for k in range(1, 81))
 
 def small_config(**changes: object) -> Model:
     model = load(ROOT / "params.yaml").recipe("shapes").model
-    return model.model_copy(update={"hidden": 32, "mlp": (16, 8), "decoder": 16, **changes})
+    inference = model.uncertainty.model_copy(update={"hidden": 32, "mlp": (16, 8)})
+    decoder = model.decoder.model_copy(update={"channels": 16})
+    return model.model_copy(update={"uncertainty": inference, "decoder": decoder, **changes})
 
 
 def small_model(classes: int = 20, seed: int = 0) -> UniA:

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 TINY = [
     "size=small",
     "small.model.vit={img_size: 64, patch_size: 8, embed_dim: 32, depth: 3, num_heads: 2}",
-    "small.model.hidden=32",
-    "small.model.heads=2",
+    "small.model.uncertainty.hidden=32",
+    "small.model.uncertainty.heads=2",
     "small.losses.affinity.mutual_after=null",
 ]
 
@@ -42,7 +42,7 @@ def losses(chosen: Recipe) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("setting", "changed"),
     [
-        ("small.model.mean_mlp=separate", {"distribution"}),
+        ("small.model.uncertainty.mean_mlp=separate", {"distribution"}),
         ("small.losses.affinity.mutual_after=8000", {"affinity"}),
         ("small.losses.segmentation.mutual_after=8000", {"segmentation", "energy"}),
         ("small.losses.distribution.samples=1", {"distribution"}),

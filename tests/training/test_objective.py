@@ -31,11 +31,11 @@ def recipe(**settings: object) -> Recipe:
     tiny = {
         "model.vit": "{img_size: 32, patch_size: 8, embed_dim: 32, depth: 4, num_heads: 2}",
         "model.backbone": "vit_tiny_patch16_224",
-        "model.hidden": 16,
-        "model.heads": 2,
-        "model.pooling": 2,
-        "model.mlp": "[16, 8]",
-        "model.decoder": 8,
+        "model.uncertainty.hidden": 16,
+        "model.uncertainty.heads": 2,
+        "model.uncertainty.pooling": 2,
+        "model.uncertainty.mlp": "[16, 8]",
+        "model.decoder.channels": 8,
         "train.crop": 32,
         "infer.crop": 32,
         "train.precision": "float32",
@@ -117,7 +117,7 @@ def test_where_gradients_go(name: str, mutual: bool) -> None:
 
 def test_the_shared_mlp_learns_and_the_unused_one_does_not() -> None:
     for choice in ("shared", "separate"):
-        config = recipe(**{"model.mean_mlp": choice})
+        config = recipe(**{"model.uncertainty.mean_mlp": choice})
         model = network(config)
         Objective(model, config, CPU)(*batch(), 2, plan("distribution"))["distribution"].backward()
         assert model.uncertainty is not None

@@ -101,19 +101,22 @@ def build(config: Model, classes: int, pretrained: bool = False) -> UniA:
     """
     changes = config.vit.model_dump(exclude_none=True)
     backbone = Backbone(config.backbone, changes, pretrained=pretrained and config.weights == "timm")
-    if backbone.width % config.heads:
-        raise UserError(f"model.heads: {config.heads} must divide the backbone's width, {backbone.width}")
+    inference, decoder = config.uncertainty, config.decoder
+    if backbone.width % inference.heads:
+        raise UserError(
+            f"model.uncertainty.heads: {inference.heads} must divide the backbone's width, {backbone.width}"
+        )
     uncertainty = Uncertainty(
         width=backbone.width,
-        hidden=config.hidden,
-        heads=config.heads,
-        pooling=config.pooling,
-        mlp=config.mlp,
-        separate_mean=config.mean_mlp == "separate",
-        constant=config.damping == "constant",
+        hidden=inference.hidden,
+        heads=inference.heads,
+        pooling=inference.pooling,
+        mlp=inference.mlp,
+        separate_mean=inference.mean_mlp == "separate",
+        constant=inference.damping == "constant",
     )
-    decoder = LargeFOV(backbone.width, config.decoder, classes + 1, config.dilation)
-    return UniA(backbone, uncertainty if config.uncertainty else None, decoder, classes)
+    large_fov = LargeFOV(backbone.width, decoder.channels, classes + 1, decoder.dilation)
+    return UniA(backbone, uncertainty if inference.use else None, large_fov, classes)
 
 
 def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
