@@ -60,7 +60,7 @@ def main() -> None:
         logits = partial(stored, options.predictions)
         rows = [compare(recipe.crf, samples, len(about.classes) + 1, logits)]
     else:
-        sides = [int(recipe.infer.crop * scale) // 16 for scale in recipe.infer.scales]
+        sides = [int(recipe.infer.size * scale) // 16 for scale in recipe.infer.scales]
         rows = [
             compare(recipe.crf, samples, classes, synthetic(classes, sides, options.margin))
             for classes in options.classes

@@ -26,7 +26,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(recipe.model, options.classes).to(device).to(memory_format=torch.channels_last).eval()
     images = list(generated_batch(recipe.infer.batch, 500, options.classes)[0].to(device))
-    base = (recipe.infer.crop, recipe.infer.crop)
+    base = (recipe.infer.size, recipe.infer.size)
     on_gpu = device.type == "cuda"
 
     @torch.inference_mode()
@@ -43,7 +43,7 @@ def main() -> None:
     found = {
         "backbone": recipe.model.backbone,
         "batch": len(images),
-        "crop": recipe.infer.crop,
+        "size": recipe.infer.size,
         "classes": options.classes + 1,
         "device": device.type,
         "images a second": round(len(images) / seconds, 2),

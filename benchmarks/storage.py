@@ -72,7 +72,7 @@ def main() -> None:
                 {
                     "images": count,
                     "classes": len(about.classes) + 1,
-                    "crop": recipe.infer.crop,
+                    "size": recipe.infer.size,
                     "batch": recipe.infer.batch,
                     "peak MiB": round(memory / 2**20),
                     "logits MB an image": round(sum(logits) / count / 1e6, 3),

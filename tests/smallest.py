@@ -6,5 +6,5 @@ NETWORK = (
     "small.model.uncertainty.hidden=32",
     "small.model.uncertainty.heads=2",
     "small.train.crop=32",
-    "small.infer.crop=32",
+    "small.infer.size=32",
 )

@@ -33,7 +33,7 @@ AT_THE_LINE = [
      "did you mean 'after'?"),
     ("    ptc: {", "    qqq: {", "recipe.losses.qqq", "known are: classification, "),
     ("    vit: {}", "    vit: {dept: 4}", "recipe.model.vit.dept", "did you mean 'depth'?"),
-    ("    infer: {crop: 256}", "    infr: {crop: 256}", "datasets.acdc.infr", "did you mean 'infer'?"),
+    ("    infer: {size: 256}", "    infr: {size: 256}", "datasets.acdc.infr", "did you mean 'infer'?"),
     ("      augmented: zip", "      augmentd: zip", "datasets.voc.data.augmentd", "'augmented'?"),
     # wrong types: nothing is converted
     ("    seed: 7", "    seed: seven", "recipe.train.seed", "valid integer (it is 'seven')"),
@@ -92,7 +92,7 @@ AT_WHAT_HOLDS_IT = [
     ("    power: 0.9\n", "", "recipe.train.power", "is missing"),
     ("      percentiles: [0, 99.5]", "      other: 0", "datasets.acdc.data.other", "known are: problems"),
     ("      seed: 0\n      percentiles", "      percentiles", "datasets.acdc.data.seed", "is missing"),
-    ("    infer: {crop: 256}\n", "", "datasets.acdc", "lacks the section infer; write `infer: {}`"),
+    ("    infer: {size: 256}\n", "", "datasets.acdc", "lacks the section infer; write `infer: {}`"),
     ("      kind: voc", "      kind: vok", "datasets.voc.data", "'vok'"),
     ("      kind: voc\n", "", "datasets.voc.data", "'kind'"),
     ("percentiles: [0, 99.5]", "percentiles: [99, 2]", "datasets.acdc.data", "the first must be below"),
@@ -156,7 +156,7 @@ def test_small_is_laid_over_every_dataset() -> None:
         recipe = small.recipe(name)
         assert recipe.train.iterations == 500
         assert recipe.model.vit.patch_size == 8
-        assert recipe.train.crop == recipe.infer.crop == 64
+        assert recipe.train.crop == recipe.infer.size == 64
         # what small does not name stays the dataset's own
         assert recipe.data == full.recipe(name).data
         assert recipe.pseudo_label.high == full.recipe(name).pseudo_label.high
@@ -239,11 +239,11 @@ def test_a_variant_that_nobody_runs_does_not_stop_a_dataset_that_it_does_not_sui
     patches_of_14 = [
         "datasets.voc.model.backbone=vit_base_patch14_dinov2.lvd142m",
         "datasets.voc.train.crop=448",
-        "datasets.voc.infer.crop=504",  # the variant small_backbone has patches of 16
+        "datasets.voc.infer.size=504",  # the variant small_backbone has patches of 16
     ]
     params = load(FILE, patches_of_14)
-    assert params.recipe("voc").infer.crop == 504
-    with pytest.raises(UserError, match=r"infer\.crop: 504 .* no multiple of the ViT's patch: 16"):
+    assert params.recipe("voc").infer.size == 504
+    with pytest.raises(UserError, match=r"infer\.size: 504 .* no multiple of the ViT's patch: 16"):
         params.recipe("voc/small_backbone/7")
     with pytest.raises(UserError, match="did you mean 'backbone'"):
         load(FILE, [*patches_of_14, "variants.small_backbone.model.backbon=3"])
@@ -252,11 +252,11 @@ def test_a_variant_that_nobody_runs_does_not_stop_a_dataset_that_it_does_not_sui
 @pytest.mark.parametrize(
     ("settings", "run", "told"),
     [
-        (["recipe.infer.crop=512"], "voc", []),
-        (["recipe.infer.crop=512"], "acdc", [("recipe.infer.crop", "datasets.acdc.infer.crop")]),
-        (["recipe={infer: {crop: 512}}"], "acdc", [("recipe.infer.crop", "datasets.acdc.infer.crop")]),
-        (["datasets.acdc.infer.crop=512"], "acdc", []),
-        (["datasets.acdc.infer.crop=512", "size=small"], "acdc", [("datasets.acdc.infer.crop", "small.infer.crop")]),  # noqa: E501
+        (["recipe.infer.size=512"], "voc", []),
+        (["recipe.infer.size=512"], "acdc", [("recipe.infer.size", "datasets.acdc.infer.size")]),
+        (["recipe={infer: {size: 512}}"], "acdc", [("recipe.infer.size", "datasets.acdc.infer.size")]),
+        (["datasets.acdc.infer.size=512"], "acdc", []),
+        (["datasets.acdc.infer.size=512", "size=small"], "acdc", [("datasets.acdc.infer.size", "small.infer.size")]),  # noqa: E501
         (["recipe.train.batch=4"], "acdc", []),  # not what is asked about
         (["recipe.infer.batch=4"], "shapes/full/1", [("recipe.infer.batch", "datasets.shapes.infer.batch")]),
     ],
@@ -342,7 +342,7 @@ def test_what_the_published_recipes_share(name: str) -> None:
     assert (r.train.crop_scale, r.train.flip) == ((0.32, 1), 0.5)
     assert (r.train.jitter, r.train.jitter_probability) == ((0.4, 0.4, 0.2, 0.1), 0.5)
     assert not r.train.train_affinity_bias
-    assert (r.infer.crop, r.infer.scales) == (448, (1, 1.25, 1.5))
+    assert (r.infer.size, r.infer.scales) == (448, (1, 1.25, 1.5))
     crf = r.crf
     assert (crf.iterations, crf.gaussian_sxy, crf.gaussian_compat) == (10, 1, 1)
     assert (crf.bilateral_sxy, crf.bilateral_srgb, crf.bilateral_compat) == (121, 5, 4)

@@ -196,7 +196,7 @@ class Train(Section):
 
 
 class Infer(Section):
-    crop: Positive
+    size: Positive
     scales: Scales
     batch: Positive
     precision: Precision
@@ -325,7 +325,7 @@ class Recipe(Section):
         said = f"no multiple of the ViT's patch: {patch} (by patch_size in model.vit, or model.backbone)"
         for name, crop, scales in (
             ("train.crop", self.train.crop, self.pseudo_label.cam_scales),
-            ("infer.crop", self.infer.crop, (*self.pseudo_label.cam_scales, *self.infer.scales)),
+            ("infer.size", self.infer.size, (*self.pseudo_label.cam_scales, *self.infer.scales)),
         ):
             if crop % patch:
                 raise ValueError(f"{name}: {crop} is {said}")

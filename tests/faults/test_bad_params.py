@@ -133,8 +133,8 @@ OWN = f"datasets.own={{data: {{kind: images, source: %s, classes: %s}}, {EMPTY}}
 # Settings that are each right alone: (settings, the key blamed, part of the reason)
 CONTRADICTIONS = [
     ("recipe.train.crop=450", "datasets.voc: train.crop: 450 is no multiple of the ViT's patch: 16"),
-    ("datasets.shapes.infer.crop=62", "datasets.shapes: infer.crop: 62 is no multiple of the ViT's patch: 5"),
-    ("datasets.acdc.infer.scales=[0.01]", "infer.crop: 256 times the scale 0.01 is 2, no multiple of"),
+    ("datasets.shapes.infer.size=62", "datasets.shapes: infer.size: 62 is no multiple of the ViT's patch: 5"),
+    ("datasets.acdc.infer.scales=[0.01]", "infer.size: 256 times the scale 0.01 is 2, no multiple of"),
     ("datasets.acdc.train.crop=224", "train.crop: 224 times the scale 0.75 is 168, no multiple of"),
     ("datasets.shapes.model.vit.img_size=62", "vit: patch_size: 5 must divide img_size: 62"),
     ("datasets.shapes.model.vit.num_heads=5", "vit: num_heads: 5 must divide embed_dim: 96"),

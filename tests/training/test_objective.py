@@ -37,7 +37,7 @@ def recipe(**settings: object) -> Recipe:
         "model.uncertainty.mlp": "[16, 8]",
         "model.decoder.channels": 8,
         "train.crop": 32,
-        "infer.crop": 32,
+        "infer.size": 32,
         "train.precision": "float32",
         "pseudo_label.par_iterations": 2,
         "pseudo_label.par_dilations": "[1, 2]",

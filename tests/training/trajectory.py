@@ -43,7 +43,7 @@ TOY = {
     "model.decoder.channels": 32,
     "pseudo_label.radius": 3,
     "train.crop": 128,
-    "infer.crop": 128,
+    "infer.size": 128,
     "train.iterations": ITERATIONS,
     "train.lr": 2.0e-4,
     "train.head_lr": 2.0e-3,

@@ -114,7 +114,7 @@ def _rows(
             raise UserError(f"{name}: was scored, but is not in the split; run the score step again")
         sample = items.split.samples[places[name]]
         _, image, present = items[places[name]]
-        base = base_size(image, config.crop, tile, model.backbone.patch)
+        base = base_size(image, config.size, tile, model.backbone.patch)
         assert sample.mask is not None  # it has a score
         rows.append(
             Row(
@@ -123,7 +123,7 @@ def _rows(
                 read_image(sample.image),
                 read_mask(sample.mask),
                 maps(
-                    as_trained(model, base, config.crop, tile),
+                    as_trained(model, base, config.size, tile),
                     image.to(device),
                     None if present is None else present.to(device),
                     base,

@@ -104,7 +104,7 @@ def _config(header: Header, scales: Sequence[float], precision: Precision) -> In
                 f"--scale {scale:g}: {header.crop} pixels, at which the network was trained, become {side}, "
                 f"no multiple of its patches of {patch}"
             )
-    return Infer(crop=header.crop, scales=tuple(scales), batch=1, precision=precision)
+    return Infer(size=header.crop, scales=tuple(scales), batch=1, precision=precision)
 
 
 def read(path: Path) -> Pixels:
@@ -142,8 +142,8 @@ def segment(model: UniA, image: Pixels, config: Infer, tile: int | None) -> Segm
     """The multi-scale segmentation of an image H W 3, as `unia infer` makes it (seg_ms)."""
     device = next(model.parameters()).device
     pixels = normalise(to_tensor(image)).to(device)
-    base = base_size(pixels, config.crop, tile, model.backbone.patch)
-    network = as_trained(model, base, config.crop, tile)
+    base = base_size(pixels, config.size, tile, model.backbone.patch)
+    network = as_trained(model, base, config.size, tile)
     with passes(device, config.precision):
         maps = [scale[0] for scale in scale_maps(network, [pixels], base, config.scales)]
         seen = resized([pixels], base)

@@ -68,10 +68,10 @@ def predict(
     """All kinds of prediction for a batch of images of any sizes; `tile`: see `base_size`."""
 
     def seen_at(item: Item) -> tuple[int, int]:
-        return base_size(item[1], config.crop, tile, model.backbone.patch)
+        return base_size(item[1], config.size, tile, model.backbone.patch)
 
     for base, alike in groupby(batch, seen_at):
-        network = as_trained(model, base, config.crop, tile)
+        network = as_trained(model, base, config.size, tile)
         yield from _predict(network, list(alike), base, pseudo_label, config, device)
 
 
