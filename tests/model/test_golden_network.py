@@ -127,7 +127,7 @@ def test_everything_in_float32(model: UniA, numbers: Numbers) -> None:
     ("output", "module", "right", "wrong"),
     [
         ("feature_map", uncertainty, "log_variance.sigmoid()", "0.5"),
-        ("feature_map", uncertainty, "tokens * (1 - log_variance.sigmoid())", "tokens"),
+        ("feature_map", uncertainty, "tokens * (1 - u)", "tokens"),
         ("feature_map", uncertainty, "tokens + reread", "reread"),
         ("feature_map", network, "2 * reread", "reread"),
         ("feature_map", backbone, '"cubic"', '"linear"'),

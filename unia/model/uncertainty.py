@@ -50,8 +50,9 @@ class Uncertainty(nn.Module):
         log_variance = self.log_variance.mlp(self.log_variance(e, pooled))
         mean_mlp = self.mean.mlp if self.separate_mean else self.log_variance.mlp
         mu = mean_mlp(self.mean(e, pooled)) if mean else None
-        certain = tokens / 2 if self.constant else tokens * (1 - log_variance.sigmoid())
-        reread, _ = self.attention(tokens, certain, certain, need_weights=False)
+        u: Tensor | float = 0.5 if self.constant else log_variance.sigmoid()
+        damped = tokens * (1 - u)
+        reread, _ = self.attention(tokens, damped, damped, need_weights=False)
         return tokens + reread, mu, log_variance
 
     def _pool(self, e: Tensor, grid: tuple[int, int]) -> Tensor:
