@@ -258,6 +258,7 @@ def test_a_variant_that_nobody_runs_does_not_stop_a_dataset_that_it_does_not_sui
         (["datasets.acdc.infer.size=512"], "acdc", []),
         (["datasets.acdc.infer.size=512", "size=small"], "acdc", [("datasets.acdc.infer.size", "small.infer.size")]),  # noqa: E501
         (["recipe.train.batch=4"], "acdc", []),  # not what is asked about
+        (["variants.full={infer: {batch: 3}}", "datasets.shapes.infer.batch=4"], "shapes/full/1", []),
         (["recipe.infer.batch=4"], "shapes/full/1", [("recipe.infer.batch", "datasets.shapes.infer.batch")]),
     ],
 )  # fmt: skip

@@ -83,8 +83,11 @@ class Params:
                 self._recipe(run, size)
 
     def without_effect(self, run: str, sections: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """(key of a setting, key that wins over it in `run`), of settings in `sections` of a recipe."""
-        layers = list(self._layers(run, self.size))
+        """(key of a setting, key that wins over it in `run`), of settings in `sections` of a recipe.
+
+        A variant is there to win, so that is not told.
+        """
+        layers = [layer for layer in self._layers(run, self.size) if layer[0] != "variants"]
         for key in self._changed:
             set_in = next((number for number, layer in enumerate(layers) if key[: len(layer)] == layer), None)
             if set_in is None or (below := key[len(layers[set_in]) :])[:1] not in [(s,) for s in sections]:
