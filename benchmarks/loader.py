@@ -1,6 +1,6 @@
 """Training samples a second and core, by part: `python -m benchmarks.loader IMAGES` (a folder of JPEGs).
 
-Parts of a sample: reading and decoding, augmentation (crop, mirror, colours), and the way into a normalised
+Parts of a sample: reading and decoding, augmentation (crop, flip, colours), and the way into a normalised
 tensor; its label costs nothing to speak of. Then the loader itself with `--workers` processes, and PIL's
 decoding beside torchvision's. The last table asks whether JPEGs should be decoded at half size, which libjpeg
 does at less cost: for how many crops that is possible without enlarging what was left out, how long decoding

@@ -85,7 +85,7 @@ class Params:
     def without_effect(self, run: str, sections: Sequence[str]) -> Iterator[tuple[str, str]]:
         """(key of a setting, key that wins over it in `run`), of settings in `sections` of a recipe.
 
-        A variant is there to win, so that is not told.
+        A variant, and the seed of an ablation's run, are there to win: that is not told.
         """
         layers = [layer for layer in self._layers(run, self.size) if layer[0] != "variants"]
         for key in self._changed:

@@ -46,6 +46,13 @@ def claims(path: Path, **changes: object) -> None:
     path.write_bytes(save({"x": torch.zeros(1)}, metadata={"unia": json.dumps(about)}))
 
 
+def sides(path: Path, crop: object, tile: object) -> None:
+    """A checkpoint whose header tells of odd sizes."""
+    model = load(PARAMS).recipe("shapes").model.model_dump(mode="json")
+    about = {"model": model, "classes": ["a"], "dataset": "x", "iteration": 1, "crop": crop, "tile": tile}
+    described(path, json.dumps(about))
+
+
 def described(path: Path, text: str) -> None:
     path.write_bytes(save({"x": torch.zeros(1)}, metadata={"unia": text}))
 
@@ -88,7 +95,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]
         "a.safetensors",
         lambda p: torch.save({"x": Touch()}, p),
         checkpoint.load,
-        "not a checkpoint of unia",
+        "not a checkpoint of this version of unia",
     ),
     "a header of 2^63 bytes": ("a.safetensors", lambda p: header(p, 2**63), checkpoint.load, "not a check"),
     "a header of 99 MB that is not there": (
@@ -98,6 +105,9 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]
         "a.safetensors", lambda p: described(p, "[" * 100_000), checkpoint.load, "not a checkpoint"
     ),
     "a header that is a list": ("a.safetensors", lambda p: described(p, "[]"), checkpoint.load, "TypeError"),
+    "a tile of no pixels": ("a.safetensors", lambda p: sides(p, 60, 0), checkpoint.load, "not a checkpoint"),
+    "a crop in words": ("a.safetensors", lambda p: sides(p, "60", None), checkpoint.load, "not a checkpoint"),
+    "a crop beyond all": ("a.safetensors", lambda p: sides(p, 2**40, 8), checkpoint.load, "not a checkpoint"),
     "a network of terabytes": (
         "a.safetensors",
         lambda p: claims(p, decoder={"channels": 10**8}),

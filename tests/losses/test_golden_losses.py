@@ -88,11 +88,11 @@ def test_labels_of_pairs(numbers: Numbers) -> None:
 ERRORS = [
     ("ptc", ptc, "same.sum() + 1", "same.sum()"),
     ("ptc", ptc, "different.sum() + 1", "different.sum()"),
-    ("ptc", ptc, "known = label != 255", "known = label >= 0"),
+    ("ptc", ptc, "known = label != IGNORE", "known = label >= 0"),
     ("ptc", ptc, "count &= ~torch", "count |= torch"),
     ("ptc", ptc, ".abs()", ""),
     ("contrastive_affinity", affinity, "same.sum() + 1", "same.sum()"),
-    ("contrastive_affinity", affinity, " & (label != 255)[:, :, None]", ""),
+    ("contrastive_affinity", affinity, " & (label != IGNORE)[:, :, None]", ""),
     ("contrastive_affinity", affinity, "equal & near", "equal & near & ~torch.eye(100, dtype=torch.bool)"),
     ("contrastive_affinity", affinity, "equal & near", "equal"),
     ("contrastive_affinity", affinity, "raised.sum(2,", "raised.sum(1,"),
@@ -100,7 +100,7 @@ ERRORS = [
     ("distribution", distribution, "confident.flatten(1).softmax(1)", "confident.flatten(1)"),
     ("distribution", distribution, "batchmean", "sum"),
     ("segmentation", segmentation, "0.5 * _mean(loss, background)", "0.4 * _mean(loss, background)"),
-    ("segmentation", segmentation, " & (label != 255)", ""),
+    ("segmentation", segmentation, " & (label != IGNORE)", ""),
     ("segmentation", segmentation, "label == 0", "label != 255"),
 ]
 
@@ -123,7 +123,7 @@ def test_reference_catches(
 
 @pytest.mark.parametrize(
     ("right", "wrong"),
-    [("count &= ~torch", "count |= torch"), ("known = label != 255", "known = label >= 0")],
+    [("count &= ~torch", "count |= torch"), ("known = label != IGNORE", "known = label >= 0")],
 )
 def test_pair_labels_catch(
     right: str, wrong: str, numbers: Numbers, plant: Callable[[ModuleType, str, str], None]

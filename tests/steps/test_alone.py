@@ -17,7 +17,7 @@ STEPS = (
     "crf shapes --data data --split val --predictions x --out OUT",
     "score shapes --data data --split val --predictions x --crf x --out OUT --images y",
     "table shapes --scores x --out OUT --metrics y",
-    "predict x.png --checkpoint x --dataset shapes --out OUT",
+    "predict x.png --checkpoint x --out OUT",
 )
 
 
@@ -25,7 +25,8 @@ STEPS = (
 def test_a_second_run_is_refused(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RANK", raising=False)
-    arguments = [*step.split(), "--params", str(ROOT / "params.yaml")]
+    params = () if step.startswith("predict") else ("--params", str(ROOT / "params.yaml"))
+    arguments = [*step.split(), *params]
     with alone(Path("OUT")), pytest.raises(UserError) as refused:
         app(arguments, standalone_mode=False)
     assert str(refused.value) == "OUT: another run is writing it; wait for its end"

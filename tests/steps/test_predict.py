@@ -215,7 +215,10 @@ def test_the_checkpoint_says_at_what_scale(
     assert predict(monkeypatch, *arguments) == 0
     assert tree("out/masks") == before
     assert predict(monkeypatch, *arguments, "--scale", "1", "--scale", "0.7") == 1
-    assert "--scale 0.7: 32 pixels, at which the network was trained, become 22" in capsys.readouterr().err
+    assert "--scale 0.7: 32 pixels, at which the network was trained, become 22.4" in capsys.readouterr().err
+    for scale in ("nan", "inf", "-1", "1e12"):
+        assert predict(monkeypatch, *arguments, "--scale", scale) == 1
+        assert f"--scale {float(scale):g}: 32 pixels" in capsys.readouterr().err
 
 
 def test_a_network_of_tiles_sees_each_image_through_windows_as_large(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from project import ROOT, TINY, Project
+from test_graphs import rules_of, stages_of
 
 from unia.recipe import SECTIONS
 
@@ -62,4 +63,7 @@ def test_the_page_is_followed(tmp_path: Path) -> None:
         with (tmp_path / f"results/{run}/train/losses.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert all(bool(row["entropy"]) == counted for row in rows)
-    assert "areas@shapes-val" in project.ok("dvc", "stage", "list")
+    stages = stages_of(project)
+    made = {out for _, _, outs in stages for out in outs}
+    assert "results/shapes/val/areas.csv" in made
+    assert rules_of(project, *made) == stages

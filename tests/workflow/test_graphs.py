@@ -18,14 +18,17 @@ Node = tuple[str, frozenset[str], frozenset[str]]  # command, inputs, outputs
 
 def test_rules_and_stages_have_the_same_commands_inputs_and_outputs(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    rules = rules_of(project, "results/shapes_val.csv")
-    assert len(rules) == 7
-    assert rules == stages_of(project)
+    stages = stages_of(project)
+    made = {out for _, _, outs in stages for out in outs}
+    rules = rules_of(project, *made)
+    assert "results/shapes_val.csv" in made
+    assert len(rules) >= 7
+    assert rules == stages
 
 
-def rules_of(project: Project, target: str) -> set[Node]:
-    """The jobs that Snakemake plans for `target`, read off its dry run."""
-    printed = project.ok("snakemake", "--dry-run", "--printshellcmds", "--forceall", target)
+def rules_of(project: Project, *targets: str) -> set[Node]:
+    """The jobs that Snakemake plans for `targets`, read off its dry run."""
+    printed = project.ok("snakemake", "--dry-run", "--printshellcmds", "--forceall", *targets)
     nodes = set()
     for job in re.split(r"^(?:local)?rule ", printed, flags=re.MULTILINE)[1:]:
         found = dict(re.findall(r"^ *(input|output|Shell command): (.+)$", job, flags=re.MULTILINE))

@@ -74,16 +74,19 @@ def import_checkpoint(
 ) -> None:
     """Write a reference checkpoint as one of ours (.safetensors)."""
     from unia.data.samples import load_split
+    from unia.model.checkpoint import Header
     from unia.steps.checkpoint import import_checkpoint as step
     from unia.steps.checkpoint import official
 
     if dataset is None or data is None:
         named, classes = official(file)
+        tile = None
         dataset = dataset or named
     else:
-        classes = load_split(data, "train").classes
+        about = load_split(data, "train")
+        classes, tile = about.classes, about.tile
     recipe = params.recipe(dataset)
-    step(file, dataset, recipe.model, recipe.train.crop, classes, out)
+    step(file, Header(recipe.model, classes, dataset, 0, recipe.train.crop, tile), out)
 
 
 @checkpoint_app.command("export")

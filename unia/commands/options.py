@@ -111,13 +111,13 @@ def running(
     if the output, or `made_too`, which the step writes as well, holds files that are not its own, and if a
     trial would replace full results.
     """
-    for key, winning in params.without_effect(name, STEPS[step]):
+    first = os.environ.get("RANK", "0") == "0"
+    for key, winning in params.without_effect(name, STEPS[step]) if first else ():
         say(f"warning: {key} was set, but changes nothing of {name}, which has {winning}; set that instead")
     recipe = params.recipe(name).model_dump(mode="json")
     settings = {section: recipe[section] for section in STEPS[step]}
     outputs = out if isinstance(out, Mapping) else {"out": out}
     parents = lineage(name, params.size, recipe, ablation=step == "ablation")
-    first = os.environ.get("RANK", "0") == "0"
     keep_full(step, params.size, outputs.values())
     with (
         alone(next(iter(outputs.values()))) if first else nullcontext(),

@@ -58,4 +58,4 @@ LOSSES: Mapping[str, Callable[[Batch], Tensor]] = {
     "segmentation": lambda batch: segmentation(batch.seg_logits, batch.seg_label),
     "energy": _energy,
 }
-"""One for each field of `unia.recipe.Losses`; a loss that none computes stops the training at its start."""
+"""One for each field of `unia.recipe.Losses`."""

@@ -22,7 +22,7 @@ from unia.errors import UserError
 from unia.files import atomic
 from unia.model.network import UniA, build
 from unia.progress import say
-from unia.recipe import Model
+from unia.recipe import MOST, Model
 from unia.system import of_system
 
 NAMES = (  # ours, the reference's: prefixes, first match wins
@@ -89,16 +89,30 @@ def read_header(path: Path) -> Header:
         with safe_open(path, framework="pt") as file:
             described = json.loads((file.metadata() or {})["unia"])
         model = Model.model_validate(_tuples(described["model"]))
-        told = (described[key] for key in ("dataset", "iteration", "crop", "tile"))
-        return Header(model, tuple(described["classes"]), *told)
+        crop, tile = _pixels(described["crop"]), described["tile"]
+        return Header(
+            model,
+            tuple(described["classes"]),
+            described["dataset"],
+            described["iteration"],
+            crop,
+            None if tile is None else _pixels(tile),
+        )
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
         if of_system(error):
             raise
-        hint = (
-            "import a reference checkpoint with `unia checkpoint import`" if path.exists() else "train first"
-        )
-        reason = "not a checkpoint of unia" if path.exists() else "no such file"
+        reason, hint = "no such file", "train first"
+        if path.exists():
+            reason = "not a checkpoint of this version of unia"
+            hint = "import one of the reference with `unia checkpoint import`; train another version's again"
         raise UserError(f"{path}: {reason} ({type(error).__name__}); {hint}") from None
+
+
+def _pixels(value: object) -> int:
+    """The side of a square; ValueError for what is none."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MOST:
+        raise ValueError(f"{value!r} is no number of pixels")
+    return value
 
 
 def load(path: str | Path) -> UniA:

@@ -66,7 +66,7 @@ def uncertainty(log_variance: Tensor, grid: tuple[int, int]) -> Tensor:
     """u, how much of each token the network leaves out: h w in (0, 1), of an image's log-variance N D.
 
     A token counts as token * (1 - sigmoid(log-variance)) where others attend to it (method section 1);
-    this is the mean over D of that sigmoid.
+    this is the mean over D of that sigmoid. Of a network whose u is constant it is what would be inferred.
     """
     return log_variance.float().sigmoid().mean(-1).unflatten(0, grid)
 

@@ -19,21 +19,18 @@ from unia.model.checkpoint import (
     to_reference,
 )
 from unia.model.network import build
-from unia.recipe import Model
 
 COCO_CLASSES = tuple(coco.CATEGORIES.values())
 
 
-def import_checkpoint(
-    path: Path, dataset: str, config: Model, crop: int, classes: tuple[str, ...], out: Path
-) -> None:
-    """Write the reference checkpoint `path` (VOC or COCO form) as one of ours, trained on squares of `crop`.
+def import_checkpoint(path: Path, header: Header, out: Path) -> None:
+    """Write the reference checkpoint `path` (VOC or COCO form) as one of ours, of which `header` tells.
 
-    Raises UserError for what is no plain state dict, or does not fit `config` and the classes.
+    Raises UserError for what is no plain state dict, or does not fit the header.
     """
-    model = build(config, len(classes))
+    model = build(header.model, len(header.classes))
     load_tensors(model, from_reference(read_state_dict(path)), str(path))
-    save_checkpoint(model, Header(config, classes, dataset, iteration=0, crop=crop, tile=None), out)
+    save_checkpoint(model, header, out)
 
 
 def official(path: Path) -> tuple[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from unia.data.samples import load_split
+from unia.model.checkpoint import Header
 from unia.recipe import Recipe
 from unia.steps.checkpoint import import_checkpoint
 from unia.steps.crf import crf
@@ -18,9 +19,10 @@ def evaluate(checkpoint: Path, dataset: str, recipe: Recipe, data: Path, split: 
     """
     out.mkdir(parents=True, exist_ok=True)
     if checkpoint.suffix != ".safetensors":
-        classes = load_split(data, split).classes
+        about = load_split(data, split)
+        header = Header(recipe.model, about.classes, dataset, 0, recipe.train.crop, about.tile)
         imported = out / "checkpoint.safetensors"
-        import_checkpoint(checkpoint, dataset, recipe.model, recipe.train.crop, classes, imported)
+        import_checkpoint(checkpoint, header, imported)
         checkpoint = imported
     infer(recipe.pseudo_label, recipe.infer, data, split, checkpoint, out / "predictions")
     crf(recipe.crf, data, split, out / "predictions", out / "crf")

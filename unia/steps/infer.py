@@ -24,7 +24,11 @@ from unia.steps.part import WHOLE, Part
 from unia.steps.predictions import Item, Prediction, made_with, predict
 
 WAITING = 64  # predictions that wait to be written
-CODE = ("data", "model", "refine", "resize.py", "steps/infer.py", "steps/predictions.py")
+CODE = (
+    *("data", "labels.py", "model", "refine", "resize.py", "scoring/sweep.py"),
+    *("steps/infer.py", "steps/predictions.py"),
+)
+"""Where the code is that decides what is predicted."""
 
 
 def infer(

@@ -23,7 +23,7 @@ from unia.model.segment import resized, scale_maps
 from unia.model.uncertainty import uncertainty
 from unia.model.windows import as_trained, base_size, exact_log_variance
 from unia.progress import say, track
-from unia.recipe import Infer, Precision
+from unia.recipe import MOST, Infer, Precision
 from unia.refine.logits import logits_at
 from unia.resize import resize
 from unia.steps.predict_folder import Replaced, replaced
@@ -98,11 +98,11 @@ def _config(header: Header, scales: Sequence[float], precision: Precision) -> In
     """How the network sees an image: as it learned. UserError for a scale that does not suit its patches."""
     patch = header.model.patch or 1
     for scale in scales:
-        side = int(header.crop * scale)
-        if side < patch or side % patch:
+        side = header.crop * scale
+        if not patch <= side <= MOST or int(side) % patch:
             raise UserError(
-                f"--scale {scale:g}: {header.crop} pixels, at which the network was trained, become {side}, "
-                f"no multiple of its patches of {patch}"
+                f"--scale {scale:g}: {header.crop} pixels, at which the network was trained, become "
+                f"{side:g}, no multiple of its patches of {patch}; give --scale for each one that suits"
             )
     return Infer(size=header.crop, scales=tuple(scales), batch=1, precision=precision)
 

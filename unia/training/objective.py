@@ -20,6 +20,8 @@ class Objective:
     """The losses of a batch under a recipe, each before its weight."""
 
     def __init__(self, model: UniA, recipe: Recipe, device: torch.device):
+        """KeyError, before anything is trained, where nothing computes a loss of the recipe."""
+        self._functions = {name: LOSSES[name] for name in type(recipe.losses).model_fields}
         self.model = model
         self.recipe = recipe
         self.device = device
@@ -57,7 +59,7 @@ class Objective:
         grid = (output.features.shape[-2], output.features.shape[-1])
         pseudo = PseudoLabels(images, present, classes, affinity, grid, cams, active.late, config)
         batch = Batch(images, labels, output, pseudo, active, self.recipe, noise, masks)
-        return {name: LOSSES[name](batch) for name in sorted(active.names)}
+        return {name: self._functions[name](batch) for name in sorted(active.names)}
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the active losses."""

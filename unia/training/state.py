@@ -31,7 +31,7 @@ from unia.recipe import STEPS, Recipe
 from unia.system import of_system
 
 KEEP = 2
-CODE = ("data", "losses", "model", "refine", "resize.py", "training", "steps/train.py")
+CODE = ("data", "labels.py", "losses", "model", "refine", "resize.py", "training", "steps/train.py")
 """Where the code is that decides what training computes."""
 
 Row = Mapping[str, float]

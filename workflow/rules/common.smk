@@ -73,14 +73,19 @@ os.environ.update(
 )
 
 
-def recipe_of(run):
-    """A run's parameters. Ends all where they contradict each other: any other exception would be told with
+def told(function, *arguments):
+    """What a function returns; its UserError as one line that ends all: any other exception would be told with
     Snakemake's own traceback.
     """
     try:
-        return PARAMS.recipe(run)
+        return function(*arguments)
     except UserError as error:
         raise SystemExit(f"unia: {error}")
+
+
+def recipe_of(run):
+    """A run's parameters."""
+    return told(PARAMS.recipe, run)
 
 
 def parameters(run, step):

@@ -90,7 +90,7 @@ rule ablation:
         mem_mb=8000,
         runtime=60,
     params:
-        changes=lambda wildcards: PARAMS.changes(wildcards.dataset),
+        changes=lambda wildcards: told(PARAMS.changes, wildcards.dataset),
         recipes=lambda wildcards: {
             run: parameters(run, "ablation") for run in ablation_runs(wildcards)
         },
