@@ -29,11 +29,11 @@ from benchmarks.samples import write_val
 from unia.config import load
 from unia.data.samples import Sample, load_split, read_image, read_mask
 from unia.labels import IGNORE
+from unia.model.segment import logits_at
 from unia.parallel import cores
 from unia.progress import track
 from unia.recipe import Crf
 from unia.refine.dense_crf import mean_field
-from unia.refine.logits import logits_at
 from unia.scoring.scores import confusion, scores
 from unia.steps.crf import crf, likely
 

@@ -30,12 +30,11 @@ from unia.config import load
 from unia.losses import batch, table
 from unia.losses.schedule import ActiveLosses
 from unia.model import backbone
-from unia.model.cam import multi_scale_cams
+from unia.model.cam import combine, multi_scale_cams
 from unia.model.network import UniA, build
 from unia.progress import say
 from unia.refine import pseudo_label
 from unia.refine.affinity import along, present_softmax, radius_mask, with_background
-from unia.refine.cam import combine
 from unia.refine.par import par_weights
 from unia.resize import resize
 from unia.training import objective

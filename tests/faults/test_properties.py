@@ -17,9 +17,9 @@ from unia.data.acdc import slice_of, volume_of
 from unia.data.tiles import tags, tiles
 from unia.losses.exact import exact_filter
 from unia.losses.lattice import lattice_filter
+from unia.model.segment import logits_at
 from unia.recipe import Tile
 from unia.refine.affinity import propagated, radius_mask
-from unia.refine.logits import logits_at
 from unia.refine.pseudo_label import cam_label, cam_label_background, mutual, to_tokens
 from unia.resize import resize, resize_by_matrix
 from unia.scoring.scores import confusion, scores, union

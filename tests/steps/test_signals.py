@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from unia.data.samples import Sample
 from unia.errors import UserError
-from unia.refine.logits import logits_at
+from unia.model.segment import logits_at
 from unia.steps.signals import Signals
 
 CLASSES, SIZE, NAMES = 4, (40, 56), ("one", "two", "three")

@@ -1,18 +1,23 @@
 """Multi-scale class activation maps. Method section 2."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unia.model.windows import Network
-from unia.refine.cam import combine
+from unia.resize import resize
+
+if TYPE_CHECKING:  # to import the network takes seconds
+    from unia.model.windows import Network
+
+EPSILON = 1e-5
 
 
 @torch.no_grad()
 def multi_scale_cams(
-    model: Network,
+    model: "Network",
     images: Tensor,
     scales: Sequence[float],
     known: tuple[Tensor, Tensor] | None = None,
@@ -51,3 +56,23 @@ def _chosen(cams: Tensor, classes: Tensor | None) -> Tensor:
         return cams
     index = classes.repeat(2, 1)[..., None, None].expand(-1, -1, *cams.shape[-2:])
     return cams.gather(1, index)
+
+
+def combine(scales: Iterable[tuple[Tensor, Tensor]], size: tuple[int, int]) -> Tensor:
+    """Normalised CAM of all scales: B x C x H x W in [0, 1], `size` = (H, W).
+
+    scales: for each, the CAMs of the image and of its mirror image, both B x C x h x w as the network
+    gave them (h, w differ between scales). Of each pair the larger value counts, if positive; scales add.
+    """
+    pairs = (torch.maximum(resize(cam, size), resize(mirrored, size).flip(-1)) for cam, mirrored in scales)
+    first, *others = (pair.relu_() for pair in pairs)
+    for other in others:
+        first += other
+    return normalise(first)
+
+
+@torch.no_grad()
+def normalise(cam: Tensor) -> Tensor:
+    """Each class of a B x C x H x W CAM minus its minimum, then over (its maximum + 1e-5): in [0, 1)."""
+    cam = cam - cam.amin((-2, -1), keepdim=True)
+    return cam / (cam.amax((-2, -1), keepdim=True) + EPSILON)

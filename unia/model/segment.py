@@ -1,13 +1,15 @@
 """Segmentation of whole images, over scales and mirror images. Method section 6."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from unia.model.windows import Network
-from unia.refine.logits import logits_at
 from unia.resize import resize
+
+if TYPE_CHECKING:  # to import the network takes seconds
+    from unia.model.windows import Network
 
 
 def resized(images: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -17,7 +19,7 @@ def resized(images: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def scale_maps(
-    model: Network, images: Sequence[Tensor], base: tuple[int, int], scales: Sequence[float]
+    model: "Network", images: Sequence[Tensor], base: tuple[int, int], scales: Sequence[float]
 ) -> list[Tensor]:
     """For each scale s the logits B C+1 h w of normalised images 3 H W, float32 (float64 stays).
 
@@ -32,8 +34,19 @@ def scale_maps(
     return maps
 
 
+def logits_at(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Logits C+1 H W at `size`: each scale's map, C+1 h w, resized; the largest value over the scales.
+
+    Image and mirror image were added before: enlarging is linear, so that is the same as adding after.
+    """
+    best = resize(maps[0][None], size)
+    for smaller in maps[1:]:
+        best = torch.maximum(best, resize(smaller[None], size))
+    return best[0]
+
+
 def multi_scale_logits(
-    model: Network, images: Sequence[Tensor], base: tuple[int, int], scales: Sequence[float]
+    model: "Network", images: Sequence[Tensor], base: tuple[int, int], scales: Sequence[float]
 ) -> list[Tensor]:
     """Logits C+1 H W of normalised images 3 H W, each at its own size."""
     maps = scale_maps(model, images, base, scales)

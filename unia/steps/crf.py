@@ -16,15 +16,15 @@ from unia.data.samples import Sample, load_split, read_image, write_label
 from unia.errors import UserError
 from unia.files import atomic, resumed
 from unia.identity import digest, of_code, of_files, of_parameters, of_split
+from unia.model.segment import logits_at
 from unia.parallel import for_each
 from unia.progress import say
 from unia.recipe import Crf
 from unia.refine.dense_crf import mean_field
-from unia.refine.logits import logits_at
 from unia.steps.part import WHOLE, Part
 from unia.system import of_system
 
-CODE = ("data", "refine", "resize.py", "steps/crf.py")  # decides what is found
+CODE = ("data", "model/segment.py", "refine", "resize.py", "steps/crf.py")  # decides what is found
 
 
 def crf(config: Crf, data: Path, split: str, predictions: Path, out: Path, part: Part = WHOLE) -> None:

@@ -19,12 +19,11 @@ from unia.files import names, sha256
 from unia.model.checkpoint import Header, load, read_header
 from unia.model.network import UniA
 from unia.model.precision import passes
-from unia.model.segment import resized, scale_maps
+from unia.model.segment import logits_at, resized, scale_maps
 from unia.model.uncertainty import uncertainty
 from unia.model.windows import as_trained, base_size, exact_log_variance
 from unia.progress import say, track
 from unia.recipe import MOST, Infer, Precision
-from unia.refine.logits import logits_at
 from unia.resize import resize
 from unia.steps.predict_folder import Replaced, replaced
 from unia.system import told

@@ -14,12 +14,11 @@ from torch import Tensor
 from unia.model.cam import multi_scale_cams
 from unia.model.network import UniA
 from unia.model.precision import passes
-from unia.model.segment import resized, scale_maps
+from unia.model.segment import logits_at, resized, scale_maps
 from unia.model.uncertainty import uncertainty
 from unia.model.windows import Network, as_trained, base_size, exact_log_variance
 from unia.recipe import Infer, PseudoLabel
 from unia.refine.affinity import affinity_label
-from unia.refine.logits import logits_at
 from unia.refine.pseudo_label import cam_label_background, cam_levels, mutual
 from unia.resize import resize
 from unia.scoring.scores import Label

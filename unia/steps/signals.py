@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from unia.data.samples import Sample
 from unia.errors import UserError
 from unia.labels import IGNORE
-from unia.refine.logits import logits_at
+from unia.model.segment import logits_at
 from unia.resize import resize
 from unia.scoring.scores import Counts, Floats, Label
 from unia.scoring.wrong_pixels import BINS, Auroc, binned, mean_within, pooled, quantile_edges, within

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unia.refine.cam import combine, normalise
+from unia.model.cam import combine, normalise
 from unia.resize import resize
 
 
