@@ -45,9 +45,9 @@ def infer(
     `out/<kind>/<name>.png`; `out/cam_class` and `out/cam_level` (`unia.refine.pseudo_label.cam_levels`);
     `out/logits/<name>.npz`: float16, C+1 h w for each scale, as small as the network gives them
     (`unia.model.segment.logits_at` makes the image's of them); `out/uncertainty/<name>.npy`: u of each token,
-    float32; and `out/made_with.json`: what each kind is made with. What an interrupted run of the same settings,
-    checkpoint, data and code had finished, or its parts, is kept. Raises UserError where the checkpoint was
-    trained on other classes.
+    float32; and `out/made_with.json`: what each kind is made with. What an interrupted run of the same
+    settings, checkpoint, data and code had finished, or its parts, is kept. Raises UserError where the
+    checkpoint was trained on other classes.
     """
     samples = load_split(data, split)
     header = read_header(checkpoint)
