@@ -19,7 +19,7 @@ from benchmarks.report import Row, arguments, publish
 from benchmarks.samples import repeated, write_val
 from unia.data.samples import Sample, read_mask, write_label
 from unia.files import read_json
-from unia.kinds import KINDS
+from unia.prediction_kinds import KINDS
 from unia.progress import track
 from unia.scoring.scores import scores
 
@@ -27,7 +27,7 @@ COCO_VAL = 40_137
 SCORE = """
 import sys
 from pathlib import Path
-from unia.kinds import KINDS
+from unia.prediction_kinds import KINDS
 from unia.steps.score import score
 place = Path(sys.argv[1])
 score(place, "val", place, place / KINDS[-1], place / "scores.json", place / "images.csv")

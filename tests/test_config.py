@@ -6,9 +6,11 @@ import pytest
 import yaml
 from refusal import FILE, refusal
 
-from unia.config import load, settings_between
+from unia.config import load
 from unia.errors import UserError
-from unia.recipe import STEPS, Recipe
+from unia.layers import settings_between
+from unia.pipeline import STEPS
+from unia.recipe import Recipe
 
 TEXT = FILE.read_text(encoding="utf-8")
 

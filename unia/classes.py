@@ -13,7 +13,7 @@ def class_names(names: Sequence[str]) -> Sequence[str]:
     Two that differ in case or spaces only are one to a reader. `background` is class 0 everywhere; rows of
     tables, all_<class> among them, have names too.
     """
-    from unia.kinds import KINDS
+    from unia.prediction_kinds import KINDS
 
     for name in names:
         if not name or name != name.strip() or ";" in name:

@@ -19,6 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from unia.errors import UserError, without_passwords
+from unia.layers import WithoutAliases, at, holds, lines_of, overlay, parsed, settings_between, tuples
 from unia.recipe import DATA_KINDS, SECTIONS, Ablation, Recipe
 from unia.system import of_system
 
@@ -75,10 +76,12 @@ class Params:
         An unknown key or a wrong value is told at once. Values that contradict each other are told when the
         run is asked for: a variant may suit other datasets, or other crops, than those in use.
         """
-        runs = [(name, size) for name in self.datasets for size in SIZES]
-        runs += [(f"{self.datasets[0]}/{variant}/0", self.size) for variant in self._document["variants"]]
-        runs += [(run, self.size) for run in self.ablation_runs()]
-        for run, size in runs:
+        for run in self.ablation_runs():
+            with suppress(Contradiction):
+                self._recipes[run] = self._recipe(run)
+        others = [(name, size) for name in self.datasets for size in SIZES if size != self.size]
+        others += [(f"{self.datasets[0]}/{variant}/0", self.size) for variant in self._document["variants"]]
+        for run, size in others:
             with suppress(Contradiction):
                 self._recipe(run, size)
 
@@ -89,13 +92,13 @@ class Params:
         """
         layers = [layer for layer in self._layers(run, self.size) if layer[0] != "variants"]
         for key in self._changed:
-            set_in = next((number for number, layer in enumerate(layers) if key[: len(layer)] == layer), None)
-            if set_in is None or (below := key[len(layers[set_in]) :])[:1] not in [(s,) for s in sections]:
-                continue
-            above = [(*layer, *below) for layer in layers[set_in + 1 :]]
-            winning = [other for other in above if _holds(self._document, other)]
-            if winning:
-                yield ".".join(key), ".".join(winning[-1])
+            for number, layer in enumerate(layers):
+                section, *below = key[len(layer) :] or ("",)
+                if key[: len(layer)] == layer and section in sections:
+                    above = [(*other, section, *below) for other in layers[number + 1 :]]
+                    winning = [other for other in above if holds(self._document, other)]
+                    if winning:
+                        yield ".".join(key), ".".join(winning[-1])
 
     def ablation(self, dataset: str) -> Ablation:
         """The ablation of `dataset`; UserError where params.yaml has none."""
@@ -137,11 +140,11 @@ class Params:
         layers = list(self._layers(run, size or self.size))
         merged: dict[str, Any] = {}
         for layer in layers:
-            merged = overlay(merged, _at(self._document, layer))
+            merged = overlay(merged, at(self._document, layer))
         if "/" in run:
             merged = overlay(merged, {"train": {"seed": int(run.rsplit("/", 1)[1])}})
         try:
-            recipe = Recipe.model_validate(_tuples(merged))
+            recipe = Recipe.model_validate(tuples(merged))
         except ValidationError as error:
             problems = error.errors()
             between = all(p["type"] == "value_error" and isinstance(p["input"], Mapping) for p in problems)
@@ -167,7 +170,7 @@ class Params:
         if dataset not in self._document["datasets"]:
             self._refuse(path, _unknown(dataset, list(self._document["datasets"])))
         try:
-            ablation = Ablation.model_validate(_tuples(_at(self._document, path)))
+            ablation = Ablation.model_validate(tuples(at(self._document, path)))
         except ValidationError as error:
             first = error.errors()[0]
             where = (*path, *(str(part) for part in first["loc"]))
@@ -192,7 +195,7 @@ class Params:
         elif first["type"] == "missing":
             message = "is missing"
         elif first["type"] == "union_tag_invalid":
-            found = _short(_at(self._document, layers[1])["data"]["kind"])
+            found = _short(at(self._document, layers[1])["data"]["kind"])
             message = f"kind must be one of {', '.join(DATA_KINDS)} (it is {found})"
         else:
             value = first["input"]
@@ -206,7 +209,7 @@ class Params:
 
     def _holder(self, key: Sequence[str], layers: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
         """The first of `layers` that holds `key`; the first of all where none does."""
-        return next((layer for layer in layers if _holds(self._document, (*layer, *key))), layers[0])
+        return next((layer for layer in layers if holds(self._document, (*layer, *key))), layers[0])
 
     def _keys_beside(self, location: Sequence[str], layers: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
         """The keys that the mapping at `location`'s parent may hold."""
@@ -214,7 +217,7 @@ class Params:
         for part in location[:-1]:
             model = model.model_fields[part].annotation
             if part == "data":
-                model = DATA_KINDS[_at(self._document, (*layers[1], "data", "kind"))]
+                model = DATA_KINDS[at(self._document, (*layers[1], "data", "kind"))]
         return tuple(model.model_fields)
 
     def _check_top_level(self) -> None:
@@ -267,7 +270,7 @@ class Params:
 
     def _check_layer(self, path: tuple[str, ...], sections: Sequence[str]) -> None:
         """Each layer holds every section (DVC follows them by name), and no other."""
-        layer = _at(self._document, path)
+        layer = at(self._document, path)
         if not isinstance(layer, Mapping):
             self._refuse(path, "must be a mapping of sections")
         for key, value in layer.items():
@@ -308,7 +311,7 @@ def load(path: Path, settings: Sequence[str] = ()) -> Params:
         raise UserError(f"{path}: not UTF-8 text; save it as such") from None
     try:
         lines: dict[tuple[str, ...], int] = {}
-        for key, line in _lines(yaml.compose(text, Loader=_WithoutAliases)):
+        for key, line in lines_of(yaml.compose(text, Loader=WithoutAliases)):
             if key in lines:  # YAML would silently take the last one
                 raise UserError(f"{path}:{line}: {'.'.join(key)}: stands in line {lines[key]} already")
             lines[key] = line
@@ -320,7 +323,7 @@ def load(path: Path, settings: Sequence[str] = ()) -> Params:
     merged: Mapping[str, Any] = document
     changes: Mapping[str, Any] = {}
     for setting in settings:
-        merged, changes = (overlay(below, _setting(setting)) for below in (merged, changes))
+        merged, changes = (overlay(below, parsed(setting)) for below in (merged, changes))
     changed = [tuple(setting.partition("=")[0].split(".")) for setting in settings_between({}, changes)]
     return Params(merged, lines, str(path), changed)
 
@@ -330,90 +333,10 @@ def dataset_of(run: str) -> str:
     return run.split("/")[0]
 
 
-def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`top` laid over `base`: mappings merge key by key, everything else replaces."""
-    merged = dict(base)
-    for key, value in top.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = overlay(below, value)
-        merged[key] = value
-    return merged
-
-
-def settings_between(base: Mapping[str, Any], changed: Mapping[str, Any]) -> list[str]:
-    """The settings (`a.b=value`, value as YAML) that turn `base` into `changed`."""
-    found = []
-    for key, value in changed.items():
-        below = base.get(key, {})
-        if isinstance(value, Mapping) and value and isinstance(below, Mapping):
-            found += [f"{key}.{rest}" for rest in settings_between(below, value)]
-        elif key not in base or value != below:
-            text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n...\n")
-            found.append(f"{key}={text.strip()}")
-    return found
-
-
-def _setting(text: str) -> dict[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {text}: must read KEY=VALUE, for instance recipe.crf.iterations=5")
-    tree: Any
-    try:
-        tree = yaml.load(value, Loader=_WithoutAliases)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise UserError(f"--set {text}: the value is not valid YAML") from None
-    for part in reversed(key.split(".")):
-        tree = {part: tree}
-    return tree
-
-
-class _WithoutAliases(yaml.SafeLoader):
-    """YAML whose size is what is written: an alias of aliases can stand for billions of values."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.get_event()
-            raise yaml.MarkedYAMLError(
-                problem="aliases (*) are not read; write it out", problem_mark=event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-
-def _lines(node: yaml.Node | None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
-    """(path, line) of every key of a YAML document."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            below = (*path, str(key.value))
-            yield below, key.start_mark.line + 1
-            yield from _lines(value, below)
-
-
 def _overlap(one: Path, other: Path) -> bool:
     """Whether the one is, holds or lies in the other, as they are named or once links are followed."""
     named = [(Path(place(one)), Path(place(other))) for place in (os.path.abspath, os.path.realpath)]
     return any(a.is_relative_to(b) or b.is_relative_to(a) for a, b in named)
-
-
-def _at(document: Mapping[str, Any], path: Sequence[str]) -> Any:
-    for part in path:
-        document = document[part]
-    return document
-
-
-def _holds(document: Any, path: Sequence[str]) -> bool:
-    for part in path:
-        if not isinstance(document, Mapping) or part not in document:
-            return False
-        document = document[part]
-    return True
-
-
-def _tuples(value: Any) -> Any:
-    """YAML's lists as tuples, whole numbers kept: what strict validation takes."""
-    if isinstance(value, Mapping):
-        return {key: _tuples(below) for key, below in value.items()}
-    return tuple(_tuples(below) for below in value) if isinstance(value, list) else value
 
 
 def _short(value: object) -> str:

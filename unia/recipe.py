@@ -1,6 +1,6 @@
 """The sections of params.yaml as types: what each step may be told, and what it refuses.
 
-A dataset's `Recipe` is read and merged by `unia.config`; `STEPS` says which step reads which section.
+A dataset's `Recipe` is read and merged by `unia.config`; `unia.pipeline` says which step reads which section.
 """
 
 import re
@@ -370,40 +370,3 @@ class Ablation(Section):
 
 SECTIONS = tuple(name for name in Recipe.model_fields if name != "data")
 """The sections that `recipe`, `small` and every dataset hold."""
-
-STEPS: Mapping[str, tuple[str, ...]] = {
-    "download": ("data",),
-    "prepare": ("data",),
-    "train": ("model", "pseudo_label", "losses", "train"),
-    "infer": ("pseudo_label", "infer"),
-    "crf": ("crf",),
-    "score": (),
-    "evaluate": ("model", "pseudo_label", "infer", "crf"),
-    "table": (),
-    "figures": ("pseudo_label", "infer"),
-    "ablation": (),
-    "volumes": (),
-}
-"""Step -> the sections it reads."""
-
-BEFORE: Mapping[str, str] = {
-    "prepare": "download",
-    "train": "prepare",
-    "infer": "train",
-    "crf": "infer",
-    "score": "crf",
-    "table": "score",
-    "figures": "score",
-    "ablation": "score",
-    "volumes": "crf",
-}
-"""Step -> the last of those that have to run before it."""
-
-
-def behind(step: str) -> tuple[str, ...]:
-    """The sections that `step` and all steps before it read: what its result depends on."""
-    steps = [step]
-    while steps[-1] in BEFORE:
-        steps.append(BEFORE[steps[-1]])
-    read = {section for one in steps for section in STEPS[one]}
-    return tuple(section for section in Recipe.model_fields if section in read)

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from scipy.io import savemat
 
-from unia.config import load, overlay
+from unia.config import load
 from unia.data import acdc, coco, images, voc
 from unia.data.paint import paint
 from unia.data.samples import load_split
 from unia.errors import UserError
 from unia.files import Content
+from unia.layers import overlay
 from unia.model.checkpoint import load_backbone, read_header, read_state_dict
 from unia.model.network import UniA, build
 from unia.recipe import CocoData, ImagesData, Model

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import save
 from scipy.io import savemat
 
-from unia.config import load, overlay
+from unia.config import load
 from unia.data import acdc, coco, voc
 from unia.data.samples import read_image
 from unia.errors import UserError
+from unia.layers import overlay
 from unia.model import checkpoint
 from unia.steps.crf import read_logits
 

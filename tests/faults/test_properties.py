@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from test_lattice import dict_lattice
 
-from unia.config import overlay, settings_between
 from unia.data.acdc import slice_of, volume_of
 from unia.data.tiles import tags, tiles
+from unia.layers import overlay, parsed, settings_between
 from unia.losses.exact import exact_filter
 from unia.losses.lattice import lattice_filter
 from unia.model.segment import logits_at
@@ -23,7 +23,7 @@ from unia.refine.affinity import propagated, radius_mask
 from unia.refine.pseudo_label import cam_label, cam_label_background, mutual, to_tokens
 from unia.resize import resize, resize_by_matrix
 from unia.scoring.scores import confusion, scores, union
-from unia.training.schedule import learning_rate
+from unia.training.learning_rate import learning_rate
 
 Array = NDArray[Any]
 seeds = st.integers(0, 2**32)
@@ -217,11 +217,10 @@ trees = st.recursive(values, lambda below: st.dictionaries(keys, below, max_size
 
 @given(st.dictionaries(keys, trees, max_size=4), st.dictionaries(keys, trees, max_size=4))
 def test_settings_lead_from_one_recipe_to_another(base: dict[str, Any], change: dict[str, Any]) -> None:
-    from unia.config import _setting
 
     changed = overlay(base, change)
     again: dict[str, Any] = base
     for setting in settings_between(base, changed):
         assert "\n" not in setting
-        again = overlay(again, _setting(setting))
+        again = overlay(again, parsed(setting))
     assert again == changed

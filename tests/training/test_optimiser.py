@@ -8,8 +8,8 @@ import torch
 from unia.config import load
 from unia.model.network import UniA, build
 from unia.recipe import Recipe
+from unia.training.learning_rate import learning_rate
 from unia.training.optimiser import build_optimiser, parameter_groups, set_learning_rate
-from unia.training.schedule import learning_rate
 
 ROOT = Path(__file__).parents[2]
 

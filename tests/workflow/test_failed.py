@@ -11,7 +11,8 @@ import pytest
 from project import TABLE, Project
 
 from unia.files import remove
-from unia.recipe import Recipe, behind
+from unia.pipeline import behind
+from unia.recipe import Recipe
 from unia.tracking.receipt import read_receipt
 
 pytest_plugins = "computed"

@@ -9,7 +9,8 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from project import ROOT, Project
 
-from unia.recipe import SECTIONS, STEPS
+from unia.pipeline import STEPS
+from unia.recipe import SECTIONS
 
 WITHOUT_STAGE = ("evaluate", "ablation", "volumes", "figures")
 

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from unia.config import Params, load, settings_between
+from unia.config import Params, load
 from unia.errors import UserError
 from unia.files import alone
 from unia.inherited import check_seen
+from unia.layers import settings_between
+from unia.pipeline import STEPS
 from unia.progress import log_to, say
-from unia.recipe import STEPS
 from unia.tracking.owned import keep_full, owned
 from unia.tracking.parents import lineage
 from unia.tracking.run import Run

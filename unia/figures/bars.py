@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from unia.files import read_json
-from unia.kinds import FINAL
+from unia.prediction_kinds import FINAL
 from unia.scoring.scores import scores
 
 DOTS = {"cam": "o", "mutual": "D", "seg_ms": "|"}

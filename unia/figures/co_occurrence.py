@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from unia.data.card import read_card
 from unia.files import read_json
-from unia.kinds import FINAL
+from unia.prediction_kinds import FINAL
 
 MARKERS = {"cam": "o", FINAL: "x"}
 NAMED = 5  # the highest points, whose pairs are named

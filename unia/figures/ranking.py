@@ -9,7 +9,7 @@ import numpy as np
 
 from unia.columns import check_columns
 from unia.errors import UserError
-from unia.kinds import FINAL
+from unia.prediction_kinds import FINAL
 from unia.system import of_system
 
 

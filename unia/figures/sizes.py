@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from unia.kinds import KINDS
+from unia.prediction_kinds import KINDS
 from unia.scoring.scores import SIZES
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from unia.kinds import FROM_TRUTH
+from unia.prediction_kinds import FROM_TRUTH
 
 
 def thresholds(document: Mapping[str, Any]) -> Figure:

@@ -20,6 +20,7 @@ from torch import Tensor
 from unia.data.normalise import MEAN, STD
 from unia.errors import UserError
 from unia.files import atomic
+from unia.layers import tuples
 from unia.model.network import UniA, build
 from unia.progress import say
 from unia.recipe import MOST, Model
@@ -88,7 +89,7 @@ def read_header(path: Path) -> Header:
         _check_opens(path)
         with safe_open(path, framework="pt") as file:
             described = json.loads((file.metadata() or {})["unia"])
-        model = Model.model_validate(_tuples(described["model"]))
+        model = Model.model_validate(tuples(described["model"]))
         crop, tile = _pixels(described["crop"]), described["tile"]
         return Header(
             model,
@@ -277,9 +278,3 @@ def _renamed(name: str, old: int, new: int) -> str:
         if name.startswith(pair[old]):
             return pair[new] + name.removeprefix(pair[old])
     return name
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _tuples(below) for key, below in value.items()}
-    return tuple(value) if isinstance(value, list) else value

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from unia.columns import check_columns
 from unia.errors import UserError
 from unia.files import write_text
-from unia.kinds import KINDS, SEGMENTATIONS
+from unia.prediction_kinds import KINDS, SEGMENTATIONS
 from unia.progress import track
 from unia.scoring import bootstrap
 from unia.system import of_system

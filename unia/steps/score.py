@@ -12,8 +12,8 @@ import numpy as np
 from unia.data.samples import Sample, Split, load_split
 from unia.errors import UserError
 from unia.files import atomic, read_json, write_json
-from unia.kinds import FINAL, FROM_TRUTH, INFERRED, SEGMENTATIONS
 from unia.parallel import for_each
+from unia.prediction_kinds import FINAL, FROM_TRUTH, INFERRED, SEGMENTATIONS
 from unia.progress import say
 from unia.scoring import sweep
 from unia.scoring.scores import SIZES, Counts, hits, object_ious, union

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unia.data.samples import Sample, read_mask
 from unia.errors import UserError
-from unia.kinds import FROM_TRUTH
+from unia.prediction_kinds import FROM_TRUTH
 from unia.scoring import sweep
 from unia.scoring.scores import Counts, Label, confusion
 from unia.steps.signals import OF, Signals

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from unia.errors import UserError
 from unia.files import read_json, write_json, write_text
-from unia.kinds import FINAL, FROM_TRUTH, KINDS
+from unia.prediction_kinds import FINAL, FROM_TRUTH, KINDS
 from unia.scoring.scores import Counts, mean, scores, union
 
 

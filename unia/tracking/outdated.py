@@ -10,7 +10,8 @@ from pathlib import Path
 
 from unia.errors import UserError
 from unia.files import names, sha256
-from unia.recipe import STEPS, Recipe
+from unia.pipeline import STEPS
+from unia.recipe import Recipe
 from unia.tracking.owned import made_of
 from unia.tracking.receipt import Receipt, find_receipt, made_hash, read_receipt
 

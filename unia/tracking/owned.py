@@ -11,7 +11,7 @@ from pathlib import Path
 from unia.config import Params
 from unia.errors import UserError
 from unia.files import everything, names, sibling
-from unia.recipe import behind
+from unia.pipeline import behind
 from unia.tracking.receipt import Receipt, beside, files_of, find_receipt, read_receipt
 
 TOOLS = (".snakemake_timestamp", ".DS_Store", ".gitignore")  # Snakemake, macOS and DVC put them into folders

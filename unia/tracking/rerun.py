@@ -8,9 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from unia.config import Params, load, overlay, settings_between
+from unia.config import Params, load
 from unia.errors import UserError
 from unia.files import names
+from unia.layers import overlay, settings_between
 from unia.recipe import SECTIONS
 from unia.tracking import record
 from unia.tracking.git import GitFailed, git

@@ -7,7 +7,7 @@ from torch import nn
 
 from unia.model.network import UniA
 from unia.recipe import Train
-from unia.training.schedule import learning_rate
+from unia.training.learning_rate import learning_rate
 
 
 def parameter_groups(model: UniA, config: Train) -> list[dict[str, Any]]:

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from unia.errors import UserError
 from unia.files import atomic, remove, sha256
 from unia.identity import of_code, of_parameters, of_split
-from unia.recipe import STEPS, Recipe
+from unia.pipeline import STEPS
+from unia.recipe import Recipe
 from unia.system import of_system
 
 KEEP = 2

@@ -16,10 +16,11 @@ sys.path.append(
     workflow.basedir
 )  # where unia is installed in the environments of the rules alone (conda)
 
-from unia.config import dataset_of, load, settings_between
+from unia.config import dataset_of, load
 from unia.errors import UserError
 from unia.files import atomic
-from unia.recipe import STEPS, behind
+from unia.layers import settings_between
+from unia.pipeline import STEPS, behind
 from unia.steps.source import look, look_at_weights, source_file, weights_state
 from unia.tracking.outdated import known_hash, outdated
 from unia.tracking.owned import check_added, check_weights, keep_full

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unia.config import load
-from unia.training.schedule import learning_rate
+from unia.training.learning_rate import learning_rate
 
 ROOT = Path(__file__).parents[2]
 PRINTED = json.loads((ROOT / "tests" / "golden" / "published_rates.json").read_text())
